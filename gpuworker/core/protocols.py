@@ -1,0 +1,106 @@
+"""Contracts between the parts of the core. Shapes: N samples, C labels, M candidates, T steps, D features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One uploaded file, opened read-only. `name` is the person's own path, with / between folders."""
+
+    name: str
+    stream: BinaryIO
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A file or row that could not be used. `row` counts from 1 inside `name`; None means the whole file."""
+
+    name: str
+    reason: str
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """N samples of one modality in canonical form, made of plain arrays so that it can be stored as safetensors.
+
+    arrays: as each modality's module documents. meta: JSON-safe facts (channel names, columns, rate ...).
+    """
+
+    modality: str
+    n: int
+    arrays: Arrays
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """What reading a sample set gave. labels: (N,) int64 indexes into label_names, or None when there are none."""
+
+    batch: SampleBatch
+    problems: Sequence[FileProblem]
+    labels: NDArray[np.int64] | None = None
+    label_names: Sequence[str] = ()
+    exact_duplicates: int = 0
+    near_duplicates: int = 0
+
+
+class Modality(Protocol):
+    """One module per modality under `modalities/` gives these functions."""
+
+    FEATURES_VERSION: str
+
+    def read(self, files: Sequence[SourceFile], options: Mapping[str, Any]) -> ReadResult: ...
+
+    def encode(self, batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any]) -> dict[str, NDArray[Any]]: ...
+
+    def features(self, batch: SampleBatch) -> NDArray[np.float32]: ...
+
+    def preview(self, batch: SampleBatch, index: int) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """The unlabelled samples as a scorer sees them: their own signature arrays and their number."""
+
+    n: int
+    signature: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """One candidate as a scorer sees it, without name. log_probs: (n, C) float32 over the first n samples, or None."""
+
+    signature: Arrays
+    log_probs: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A scorer's word on one candidate.
+
+    value: the score in the scorer's own direction and range; None = cannot tell, and `why` says the cause.
+    low, high: interval of `level` around value where the scorer has an honest one, both None otherwise.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.9
+    why: str = ""
+
+
+class Scorer(Protocol):
+    """One pure function per file under `scorers/`: same order out as in; never raises for missing signatures."""
+
+    def __call__(self, target: TargetView, candidates: Sequence[CandidateView]) -> list[Estimate]: ...
