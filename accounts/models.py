@@ -1,0 +1,170 @@
+"""Users, teams, memberships, API tokens and the audit log."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class Role(models.TextChoices):
+    """What a member may do in a team; each role may do what those before it may."""
+
+    VIEWER = "viewer", "Viewer"
+    PUBLISHER = "publisher", "Publisher"
+    CURATOR = "curator", "Curator"
+    ADMIN = "admin", "Admin"
+
+    @classmethod
+    def at_least(cls, role: str) -> list[str]:
+        """The roles that may do what `role` may."""
+        return cls.values[cls.values.index(role) :]
+
+
+class Visibility(models.TextChoices):
+    PRIVATE = "private", "Private: only you"
+    TEAM = "team", "Team: every member"
+    PUBLIC = "public", "Public: everybody signed in"
+
+
+class User(AbstractUser):
+    """A person. `shortcuts` switches single-key shortcuts on the pages."""
+
+    shortcuts = models.BooleanField(default=True)
+
+    objects: ClassVar[UserManager[User]] = UserManager()
+
+    def teams_with_role(self, role: str) -> models.QuerySet[Team]:
+        """Teams in which this person may do what `role` may."""
+        return Team.objects.filter(memberships__user=self, memberships__role__in=Role.at_least(role))
+
+    @property
+    def is_curator(self) -> bool:
+        return self.is_superuser or self.teams_with_role(Role.CURATOR).exists()
+
+
+class Team(models.Model):
+    """Owner of models. Every person has a personal team, named after them, that nobody else joins by default."""
+
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=120)
+    personal_of = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="personal_team")
+    created = models.DateTimeField(default=timezone.now)
+    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(User, through="Membership", related_name="teams")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=12, choices=Role.choices, default=Role.VIEWER)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "team"], name="one_membership_per_team")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team} as {self.role}"
+
+
+class Scope(models.TextChoices):
+    CATALOG_READ = "catalog:read", "Read models"
+    CATALOG_WRITE = "catalog:write", "Publish and change models"
+    SEARCH_READ = "search:read", "Read sample sets and searches"
+    SEARCH_WRITE = "search:write", "Upload samples and run searches"
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def live(self) -> ApiTokenQuerySet:
+        return self.filter(revoked=None).filter(Q(expires=None) | Q(expires__gt=timezone.now()))
+
+
+class ApiToken(models.Model):
+    """A bearer token. Only its SHA-256 is stored; the text is shown once, when it is made."""
+
+    PREFIX = "msh_"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=80)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    hint = models.CharField(max_length=12, editable=False)
+    scopes = models.JSONField(default=list)
+    created = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField(null=True, blank=True)
+    last_used = models.DateTimeField(null=True, blank=True)
+    revoked = models.DateTimeField(null=True, blank=True)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hint})"
+
+    @classmethod
+    def issue(cls, user: User, *, name: str, scopes: list[str], expires: datetime | None) -> tuple[ApiToken, str]:
+        """Make a token; returns the row and its text, which cannot be had again."""
+        text = cls.PREFIX + secrets.token_urlsafe(32)
+        token = cls.objects.create(user=user, name=name, scopes=sorted(scopes), expires=expires, digest=cls.digest_of(text), hint=text[:8])
+        return token, text
+
+    @staticmethod
+    def digest_of(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class AuditEvent(models.Model):
+    """Who changed what, before and after. Rows are only ever added."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    actor = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    actor_name = models.CharField(max_length=150, blank=True)
+    team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    action = models.CharField(max_length=60, db_index=True)
+    object_type = models.CharField(max_length=40)
+    object_id = models.CharField(max_length=40)
+    object_label = models.CharField(max_length=200)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["object_type", "object_id"], name="audit_object")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_label}"
+
+
+def audit(
+    action: str,
+    subject: models.Model,
+    *,
+    actor: User | None,
+    team: Team | None = None,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """Record one change of state. Call it in the transaction of the change. `action` is noun.verb."""
+    return AuditEvent.objects.create(
+        actor=actor,
+        actor_name=actor.get_username() if actor else "system",
+        team=team,
+        action=action,
+        object_type=subject._meta.model_name or "",
+        object_id=str(subject.pk),
+        object_label=str(subject)[:200],
+        before=before or {},
+        after=after or {},
+    )
