@@ -32,7 +32,8 @@ UPLOAD_DIR = DATA_DIR / "uploads"
 TENSOR_DIR = DATA_DIR / "tensors"
 BLOB_DIR = DATA_DIR / "blobs"
 SAMPLE_DIR = DATA_DIR / "samples"
-for _folder in (DATA_DIR, UPLOAD_DIR, TENSOR_DIR, BLOB_DIR, SAMPLE_DIR):
+STATIC_ROOT = DATA_DIR / "static"
+for _folder in (DATA_DIR, UPLOAD_DIR, TENSOR_DIR, BLOB_DIR, SAMPLE_DIR, STATIC_ROOT):
     _folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -187,7 +188,6 @@ SANDBOX_CALL_SECONDS = float(env("SANDBOX_CALL_SECONDS", "120"))
 
 # --- HTTP --------------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,8 @@ class Estimate:
 
     value: the score in the scorer's own direction and range; None = cannot tell, and `why` says the cause.
     low, high: interval of `level` around value where the scorer has an honest one, both None otherwise.
+    diagnostic: the raw score behind a "cannot tell", for experts; never shown as a prediction.
+    about: what value and interval speak of: the searcher's samples, or only the publisher's reference sample.
     """
 
     value: float | None
@@ -98,6 +100,8 @@ class Estimate:
     high: float | None = None
     level: float = 0.9
     why: str = ""
+    diagnostic: float | None = None
+    about: Literal["target", "reference"] = "target"
 
 
 class Scorer(Protocol):

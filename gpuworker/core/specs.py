@@ -153,5 +153,8 @@ SCORERS: dict[str, ScorerSpec] = {
                    "Accuracy on the publisher's own reference sample: says nothing about your samples", ""),
         ScorerSpec("atc", "Average thresholded confidence", "higher", frozenset({"atc_thresholds", "predictions"}), "forward", True,
                    "Share of samples whose score exceeds the threshold that matched held-out accuracy", "Garg et al., ICLR 2022"),
+        ScorerSpec("dawid_skene", "Consensus (Dawid-Skene)", "higher", frozenset({"predictions"}), "forward", True,
+                   "Expected accuracy when the label of each sample is inferred from the answers of all candidates together",
+                   "Dawid and Skene, Applied Statistics 1979"),
     )
 }

@@ -1,0 +1,190 @@
+"""The walls around a child, put up by the child itself before it reads its first request. The order matters: see `lock`."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import site
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gpuworker.core.sandbox import kernel, landlock, seccomp
+from gpuworker.core.sandbox.contract import Grade, Limits, Walls
+
+NOBODY = 65534
+CHANNEL_FD = 3
+# Beside torch's own threads: pools of the table readers and of the linear algebra library.
+EXTRA_THREADS = 64
+OMITTABLE = frozenset({"landlock", "seccomp", "namespaces", "uid", "rlimits", "descriptors"})
+_CUDA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps") + tuple(
+    f"/dev/nvidia{index}" for index in range(16)
+)
+
+
+@dataclass(slots=True)
+class _Report:
+    """What came of each wall; `missing` maps its name to the kernel's reason."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def attempt(self, name: str, omit: frozenset[str], wall: Callable[[], int | None]) -> int:
+        """Put a wall up. Returns what it reports (1 for None), or 0 when it cannot stand here."""
+        if name.split(":")[0] in omit:
+            self.missing[name] = "left out by the caller"
+            return 0
+        try:
+            result = wall()
+        except OSError as error:
+            self.missing[name] = error.strerror or str(error)
+            return 0
+        return 1 if result is None else result
+
+
+def shed_descriptors(channel_fd: int, null_fd: int, empty_root_fd: int) -> int:
+    """Keep three null streams, the channel as descriptor 3 and the empty root as the returned one; close all others."""
+    moved_channel = os.dup2(channel_fd, 100, inheritable=False)
+    moved_root = os.dup2(empty_root_fd, 101, inheritable=False)
+    for stream in range(3):
+        os.dup2(null_fd, stream)
+    os.dup2(moved_channel, CHANNEL_FD, inheritable=False)
+    root = os.dup2(moved_root, CHANNEL_FD + 1, inheritable=False)
+    os.closerange(CHANNEL_FD + 2, max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20))
+    return root
+
+
+def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[str], bubblewrap: bool) -> Walls:
+    """Give up every right the jobs do not need and say which walls stand.
+
+    Namespaces come first (they need rights), then the user is dropped, then limits; the parent-death signal after every
+    change of user, which clears it; the system call filter last, since it forbids putting up any other wall.
+    """
+    report = _Report()
+    cuda = limits.device == "cuda"
+    network = report.attempt("namespaces:network", omit, lambda: _isolate_network())
+    uid_dropped = os.getuid() == 0 and report.attempt("uid", omit, _become_nobody)
+    own_users = os.getuid() != 0 and report.attempt("namespaces:user", omit, lambda: _own_users(bool(network)))
+    if own_users and not network:
+        network = report.attempt("namespaces:network", omit, lambda: kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC))
+        if network:
+            del report.missing["namespaces:network"]
+    empty_root = 0 if cuda else report.attempt("namespaces:root", omit, lambda: _empty_root(empty_root_fd))
+    os.close(empty_root_fd)
+    if os.getuid() != 0:
+        report.attempt("uid:capabilities", omit, kernel.drop_capabilities)
+    rlimits = _set_rlimits(limits, bool(own_users)) if "rlimits" not in omit else {}
+    no_new = report.attempt("no_new_privileges", frozenset(), lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
+    abi = report.attempt("landlock", omit, lambda: landlock.restrict(_libraries(), _CUDA_DEVICES) if cuda else landlock.restrict())
+    if "descriptors" not in omit:
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != zygote_pid:
+        os._exit(1)
+    calls = report.attempt("seccomp", omit, lambda: seccomp.install(os.getpid(), cuda))
+    return Walls(
+        landlock=abi,
+        seccomp=calls,
+        network_namespace=bool(network),
+        user_namespace=bool(own_users),
+        empty_root=bool(empty_root),
+        bubblewrap=bubblewrap,
+        uid=os.getuid(),
+        no_new_privileges=bool(no_new),
+        rlimits=rlimits,
+        grade=grade_of(abi, calls, bubblewrap),
+        sentences=_sentences(report.missing, abi, calls, bool(network), bool(empty_root), bubblewrap, bool(uid_dropped), rlimits),
+    )
+
+
+def grade_of(landlock_abi: int, allowed_calls: int, bubblewrap: bool) -> Grade:
+    """Confined = a file wall and the system call filter; one of them = partly; neither = only limits stand."""
+    files = landlock_abi > 0 or bubblewrap
+    if files and allowed_calls:
+        return "confined"
+    return "partly confined" if files or allowed_calls else "unconfined"
+
+
+def _isolate_network() -> None:
+    kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
+
+
+def _become_nobody() -> None:
+    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    kernel.raise_permitted_capabilities()
+
+
+def _own_users(network_stands: bool) -> None:
+    """A user namespace of its own: rights for an empty root, and a count of processes that is the child's alone."""
+    kernel.unshare(kernel.CLONE_NEWUSER)
+
+
+def _empty_root(fd: int) -> None:
+    """Make a deleted, empty directory the root: even asking whether a path exists finds nothing."""
+    os.fchdir(fd)
+    os.chroot(".")
+
+
+def _set_rlimits(limits: Limits, own_users: bool) -> dict[str, int]:
+    """Returns name -> limit in force. Processor time is set again by the serving loop for each call."""
+    used_pages = int(open("/proc/self/statm").read().split()[0])
+    wanted = {
+        "CORE": (resource.RLIMIT_CORE, 0),
+        "FSIZE": (resource.RLIMIT_FSIZE, limits.output),
+        "NOFILE": (resource.RLIMIT_NOFILE, limits.open_files + 32),
+    }
+    if limits.device == "cpu":
+        wanted["AS"] = (resource.RLIMIT_AS, used_pages * resource.getpagesize() + limits.memory)
+    if own_users:
+        wanted["NPROC"] = (resource.RLIMIT_NPROC, limits.threads + EXTRA_THREADS)
+    in_force = {"CPU": limits.cpu_s}
+    for name, (number, value) in wanted.items():
+        ceiling = resource.getrlimit(number)[1]
+        value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+        resource.setrlimit(number, (value, value))
+        in_force[name] = value
+    return in_force
+
+
+def allow_cpu(seconds: int) -> None:
+    """Let this process use so much more processor time from now on; SIGXCPU ends it after that."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _libraries() -> list[str]:
+    """What the CUDA libraries read while they load kernels."""
+    return [sys.base_prefix, *site.getsitepackages(), "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/proc", "/sys", "/opt/nvidia"]
+
+
+def _sentences(
+    missing: dict[str, str], abi: int, calls: int, network: bool, empty_root: bool, bubblewrap: bool, dropped: bool, rlimits: dict[str, int]
+) -> tuple[str, ...]:
+    lines = []
+    if abi:
+        extras = [name for name, since in (("TCP", 4), ("signals and abstract sockets", 6)) if abi >= since]
+        lines.append(f"Landlock (version {abi}) shuts off every path{' and ' + ', '.join(extras) if extras else ''}.")
+    if calls:
+        lines.append(f"Only {calls} system calls are allowed: none opens a path, a socket or a process.")
+    if bubblewrap:
+        lines.append("Bubblewrap shows a read-only view of the libraries and nothing else.")
+    if empty_root:
+        lines.append("The root directory is empty.")
+    if network:
+        lines.append("It has a network of its own without any interface that leads outside.")
+    if dropped:
+        lines.append("It runs as nobody.")
+    if rlimits:
+        lines.append("Memory, processor time, file size, open files and core dumps are limited." if "AS" in rlimits else "Processor time, file size and open files are limited; memory is not.")
+    names = {
+        "landlock": "Landlock", "seccomp": "The list of system calls", "namespaces:network": "A network of its own", "namespaces:user": "A user namespace",
+        "namespaces:root": "An empty root directory", "uid": "Another user", "uid:capabilities": "Dropping capabilities",
+        "no_new_privileges": "The ban on new privileges",
+    }  # fmt: skip
+    lines += [f"Missing: {names[name]} ({reason})." for name, reason in missing.items()]
+    return tuple(lines)
