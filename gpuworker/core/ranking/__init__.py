@@ -1,0 +1,27 @@
+"""Ranking: the prior order, the board with its verdict, and the run of a search. Pure: arrays in, frozen values out."""
+
+from __future__ import annotations
+
+from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, Row, board
+from gpuworker.core.ranking.prior import PriorScore, prior
+from gpuworker.core.ranking.race import Event, Failed, Finished, Measured, Planned, Predict, Scored, rank, rungs
+from gpuworker.core.ranking.verdict import Verdict
+
+__all__ = [
+    "DEFAULT_SCORERS",
+    "Board",
+    "Event",
+    "Failed",
+    "Finished",
+    "Measured",
+    "Planned",
+    "Predict",
+    "PriorScore",
+    "Row",
+    "Scored",
+    "Verdict",
+    "board",
+    "prior",
+    "rank",
+    "rungs",
+]

@@ -1,0 +1,66 @@
+"""Who is ahead of whom: paired differences, shared places and the probability of being best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.core.scorers.intervals import Z
+
+DRAWS = 4000
+EQUAL = 1e-4  # a hundredth of a point counts as equal: copies share the win
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """ran: (M,) candidate indexes. better: (M, M) true where the row's candidate is separably better. p_best: (M,).
+
+    mean: (M,) predictions. joint_right, agreement: (M, M) shares over the samples, None without a consensus.
+    """
+
+    ran: NDArray[np.int64]
+    mean: F64
+    better: NDArray[np.bool_]
+    p_best: F64
+    joint_right: F64 | None
+    agreement: F64 | None
+
+    def of(self, index: int) -> tuple[int, int, float] | None:
+        """rank_from, rank_to and p_best of a candidate, None when it did not run."""
+        found = np.flatnonzero(self.ran == index)
+        if not len(found):
+            return None
+        place = int(found[0])
+        return 1 + int(self.better[:, place].sum()), len(self.ran) - int(self.better[place].sum()), float(self.p_best[place])
+
+    def leaders(self) -> NDArray[np.intp]:
+        """Places in `ran` of those not separable from the top, best first."""
+        top = int(np.argmax(self.mean))
+        rest = np.flatnonzero(~self.better[top])
+        return rest[np.lexsort((self.ran[rest], -self.mean[rest]))]
+
+
+def standing(ran: NDArray[np.int64], mean: F64, covariance: F64, joint_right: F64 | None, agreement: F64 | None) -> Standing:
+    """Places from means and the covariance of their errors; two candidates are separable at 90 % two-sided."""
+    variance = np.diag(covariance)
+    apart = np.sqrt(np.maximum(variance[:, None] + variance[None] - 2 * covariance, 0.0))
+    better = mean[:, None] - mean[None] > Z * apart + EQUAL
+    return Standing(ran, mean, better, _p_best(mean, covariance), joint_right, agreement)
+
+
+def _p_best(mean: F64, covariance: F64) -> F64:
+    """Share of draws from N(mean, covariance) that each candidate wins; ties share the win."""
+    # Drawn best first, so that the order of the candidates does not move the figures.
+    order = np.argsort(-mean, kind="stable")
+    scale, axes = np.linalg.eigh(covariance[np.ix_(order, order)])
+    root = (axes * np.sqrt(np.maximum(scale, 0.0))) @ axes.T
+    draws = mean[order] + np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root
+    won = draws >= draws.max(1, keepdims=True) - EQUAL
+    share = (won / won.sum(1, keepdims=True)).mean(0)
+    result = np.empty(len(mean))
+    result[order] = share
+    return result

@@ -1,0 +1,20 @@
+"""Scorers: one pure function per file, listed by the keys of `specs.SCORERS`."""
+
+from __future__ import annotations
+
+from gpuworker.core.protocols import Scorer
+from gpuworker.core.scorers.adaptivity_pairs import adaptivity_pairs
+from gpuworker.core.scorers.atc import atc
+from gpuworker.core.scorers.dawid_skene import dawid_skene
+from gpuworker.core.scorers.jsd_hist import jsd_hist
+from gpuworker.core.scorers.l2_center import l2_center
+from gpuworker.core.scorers.source_accuracy import source_accuracy
+
+FUNCTIONS: dict[str, Scorer] = {
+    "jsd_hist": jsd_hist,
+    "l2_center": l2_center,
+    "adaptivity_pairs": adaptivity_pairs,
+    "source_accuracy": source_accuracy,
+    "atc": atc,
+    "dawid_skene": dawid_skene,
+}
