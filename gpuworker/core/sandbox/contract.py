@@ -23,6 +23,8 @@ class SandboxDefect(RuntimeError):
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
         self.trace = trace
+        if trace:
+            self.add_note(trace)
 
 
 @dataclass(frozen=True, slots=True)

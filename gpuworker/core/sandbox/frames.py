@@ -32,6 +32,10 @@ class FrameError(Exception):
     """The other side sent something that is no frame."""
 
 
+class TooLarge(FrameError):
+    """A well-formed frame whose arrays take more bytes than were asked for."""
+
+
 class Closed(Exception):
     """The other side closed the channel."""
 
@@ -80,7 +84,7 @@ def read_frame(channel: socket.socket, max_body: int, deadline: Deadline) -> Fra
     if header_bytes > MAX_HEADER:
         raise FrameError(f"a header of {header_bytes} bytes, at most {MAX_HEADER} are allowed")
     if body_bytes > max_body:
-        raise FrameError(f"arrays of {body_bytes} bytes, at most {max_body} are allowed")
+        raise TooLarge(f"arrays of {body_bytes} bytes, at most {max_body} are allowed")
     try:
         header = json.loads(bytes(_receive(channel, header_bytes, deadline)), parse_constant=_refuse_constant)
         if not isinstance(header, dict):

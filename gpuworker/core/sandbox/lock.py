@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -39,13 +40,14 @@ class _Report:
         except OSError as error:
             self.missing[name] = error.strerror or str(error)
             return 0
+        self.missing.pop(name, None)
         return 1 if result is None else result
 
 
 def shed_descriptors(channel_fd: int, null_fd: int, empty_root_fd: int) -> int:
     """Keep three null streams, the channel as descriptor 3 and the empty root as the returned one; close all others."""
-    moved_channel = os.dup2(channel_fd, 100, inheritable=False)
-    moved_root = os.dup2(empty_root_fd, 101, inheritable=False)
+    moved_channel = fcntl.fcntl(channel_fd, fcntl.F_DUPFD_CLOEXEC, 64)
+    moved_root = fcntl.fcntl(empty_root_fd, fcntl.F_DUPFD_CLOEXEC, 64)
     for stream in range(3):
         os.dup2(null_fd, stream)
     os.dup2(moved_channel, CHANNEL_FD, inheritable=False)
@@ -57,23 +59,22 @@ def shed_descriptors(channel_fd: int, null_fd: int, empty_root_fd: int) -> int:
 def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[str], bubblewrap: bool) -> Walls:
     """Give up every right the jobs do not need and say which walls stand.
 
-    Namespaces come first (they need rights), then the user is dropped, then limits; the parent-death signal after every
-    change of user, which clears it; the system call filter last, since it forbids putting up any other wall.
+    Namespaces come first, since they need rights: root makes its network before it becomes nobody; a user namespace gives
+    a normal user the right to a network and an empty root, and every child its own count of processes. Then limits. The
+    parent-death signal comes after every change of user, which clears it; the system call filter last, since it forbids
+    putting up any other wall.
     """
     report = _Report()
-    cuda = limits.device == "cuda"
-    network = report.attempt("namespaces:network", omit, lambda: _isolate_network())
-    uid_dropped = os.getuid() == 0 and report.attempt("uid", omit, _become_nobody)
-    own_users = os.getuid() != 0 and report.attempt("namespaces:user", omit, lambda: _own_users(bool(network)))
-    if own_users and not network:
-        network = report.attempt("namespaces:network", omit, lambda: kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC))
-        if network:
-            del report.missing["namespaces:network"]
+    cuda, used = limits.device == "cuda", _address_space()
+    network = os.getuid() == 0 and report.attempt("namespaces:network", omit, _own_network)
+    dropped = os.getuid() == 0 and report.attempt("uid", omit, _become_nobody)
+    own_users = report.attempt("namespaces:user", omit, lambda: kernel.unshare(kernel.CLONE_NEWUSER))
+    network = network or report.attempt("namespaces:network", omit, _own_network)
     empty_root = 0 if cuda else report.attempt("namespaces:root", omit, lambda: _empty_root(empty_root_fd))
     os.close(empty_root_fd)
     if os.getuid() != 0:
         report.attempt("uid:capabilities", omit, kernel.drop_capabilities)
-    rlimits = _set_rlimits(limits, bool(own_users)) if "rlimits" not in omit else {}
+    rlimits = _set_rlimits(limits, bool(own_users), used) if "rlimits" not in omit else {}
     no_new = report.attempt("no_new_privileges", frozenset(), lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
     abi = report.attempt("landlock", omit, lambda: landlock.restrict(_libraries(), _CUDA_DEVICES) if cuda else landlock.restrict())
     if "descriptors" not in omit:
@@ -93,7 +94,7 @@ def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[st
         no_new_privileges=bool(no_new),
         rlimits=rlimits,
         grade=grade_of(abi, calls, bubblewrap),
-        sentences=_sentences(report.missing, abi, calls, bool(network), bool(empty_root), bubblewrap, bool(uid_dropped), rlimits),
+        sentences=_sentences(cuda, report.missing, abi, calls, bool(network), bool(empty_root), bubblewrap, bool(dropped), rlimits),
     )
 
 
@@ -105,7 +106,7 @@ def grade_of(landlock_abi: int, allowed_calls: int, bubblewrap: bool) -> Grade:
     return "partly confined" if files or allowed_calls else "unconfined"
 
 
-def _isolate_network() -> None:
+def _own_network() -> None:
     kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
 
 
@@ -117,27 +118,27 @@ def _become_nobody() -> None:
     kernel.raise_permitted_capabilities()
 
 
-def _own_users(network_stands: bool) -> None:
-    """A user namespace of its own: rights for an empty root, and a count of processes that is the child's alone."""
-    kernel.unshare(kernel.CLONE_NEWUSER)
-
-
 def _empty_root(fd: int) -> None:
     """Make a deleted, empty directory the root: even asking whether a path exists finds nothing."""
     os.fchdir(fd)
     os.chroot(".")
 
 
-def _set_rlimits(limits: Limits, own_users: bool) -> dict[str, int]:
+def _address_space() -> int:
+    """Bytes of address space in use: torch alone maps some hundred megabytes."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _set_rlimits(limits: Limits, own_users: bool, used: int) -> dict[str, int]:
     """Returns name -> limit in force. Processor time is set again by the serving loop for each call."""
-    used_pages = int(open("/proc/self/statm").read().split()[0])
     wanted = {
         "CORE": (resource.RLIMIT_CORE, 0),
         "FSIZE": (resource.RLIMIT_FSIZE, limits.output),
         "NOFILE": (resource.RLIMIT_NOFILE, limits.open_files + 32),
     }
     if limits.device == "cpu":
-        wanted["AS"] = (resource.RLIMIT_AS, used_pages * resource.getpagesize() + limits.memory)
+        wanted["AS"] = (resource.RLIMIT_AS, used + limits.memory)
     if own_users:
         wanted["NPROC"] = (resource.RLIMIT_NPROC, limits.threads + EXTRA_THREADS)
     in_force = {"CPU": limits.cpu_s}
@@ -163,14 +164,15 @@ def _libraries() -> list[str]:
 
 
 def _sentences(
-    missing: dict[str, str], abi: int, calls: int, network: bool, empty_root: bool, bubblewrap: bool, dropped: bool, rlimits: dict[str, int]
+    cuda: bool, missing: dict[str, str], abi: int, calls: int, network: bool, empty_root: bool, bubblewrap: bool, dropped: bool, rlimits: dict[str, int]
 ) -> tuple[str, ...]:
     lines = []
     if abi:
         extras = [name for name, since in (("TCP", 4), ("signals and abstract sockets", 6)) if abi >= since]
-        lines.append(f"Landlock (version {abi}) shuts off every path{' and ' + ', '.join(extras) if extras else ''}.")
+        paths = "every path but libraries and the GPU's device files" if cuda else "every path"
+        lines.append(f"Landlock (version {abi}) shuts off {', '.join([paths, *extras])}.")
     if calls:
-        lines.append(f"Only {calls} system calls are allowed: none opens a path, a socket or a process.")
+        lines.append(f"Only {calls} system calls are allowed: none makes a socket or a process{'' if cuda else ', or opens a path'}.")
     if bubblewrap:
         lines.append("Bubblewrap shows a read-only view of the libraries and nothing else.")
     if empty_root:
