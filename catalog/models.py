@@ -29,7 +29,7 @@ class VersionState(models.TextChoices):
 
     DRAFT = "draft", "Draft"
     CHECKING = "checking", "Checking"
-    REJECTED = "rejected", "Rejected by the checks"
+    REJECTED = "rejected", "Rejected"
     READY = "ready", "Checked"
     IN_REVIEW = "in_review", "In review"
     PUBLISHED = "published", "Published"
@@ -52,10 +52,18 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
 
     def editable_by(self, user: User) -> RegisteredModelQuerySet:
         """The owner while a publisher of the team, and curators of it."""
-        live = self.filter(deleted=None)
+        return self.filter(deleted=None)._changeable_by(user)
+
+    def deleted_of(self, user: User) -> RegisteredModelQuerySet:
+        """Deleted models that this person may restore or purge."""
+        return self.filter(deleted__isnull=False, purged=None)._changeable_by(user)
+
+    def _changeable_by(self, user: User) -> RegisteredModelQuerySet:
+        if not user.is_authenticated:
+            return self.none()
         if user.is_superuser:
-            return live
-        return live.filter(
+            return self.all()
+        return self.filter(
             (Q(owner=user) & Q(team__in=user.teams_with_role(Role.PUBLISHER)))
             | (Q(team__in=user.teams_with_role(Role.CURATOR)) & ~Q(visibility=Visibility.PRIVATE))
         )
@@ -77,6 +85,7 @@ class RegisteredModel(models.Model):
     created = models.DateTimeField(default=timezone.now)
     updated = models.DateTimeField(default=timezone.now)
     deleted = models.DateTimeField(null=True, blank=True)
+    purged = models.DateTimeField(null=True, blank=True, help_text="Its tensors and files are gone; the row stays for the searches it took part in")
     published_version = models.ForeignKey("ModelVersion", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(null=True, blank=True)
@@ -130,13 +139,15 @@ class ModelVersion(models.Model):
     created = models.DateTimeField(default=timezone.now)
     published = models.DateTimeField(null=True, blank=True)
     comment = models.TextField(blank=True, help_text="The author's note to the curator")
+    submit_when_ready = models.BooleanField(default=False, help_text="Go into review as soon as the checks have passed")
     format = models.CharField(max_length=20, choices=format_choices)
     spec = models.JSONField(default=dict)
     labels = models.JSONField(default=list)
     label_key = models.CharField(max_length=64, blank=True, db_index=True, help_text="Digest of the sorted canonical label names")
     program = models.JSONField(null=True, blank=True)
     program_hash = models.CharField(max_length=64, blank=True, db_index=True, help_text="Equal for versions that compute the same")
-    facts = models.JSONField(default=dict)
+    facts = models.JSONField(default=dict, help_text="What the checks found, as catalog.facts.ModelFacts")
+    checks = models.JSONField(default=list, help_text="Finished steps of the check, in order: [{key, text, seconds}]; a repeated check starts after them")
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(null=True, blank=True)
     size_bytes = models.BigIntegerField(null=True, blank=True, help_text="Bytes of the uploaded files")
@@ -204,7 +215,8 @@ class ReferenceSample(models.Model):
     choice = models.CharField(max_length=16, choices=Choice.choices, default=Choice.SIGNATURE_ONLY)
     chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     chosen = models.DateTimeField(default=timezone.now)
-    options = models.JSONField(default=dict)
+    options = models.JSONField(default=dict, help_text="How the files are to be read; empty = guess")
+    files = models.JSONField(default=list, help_text="[{name, stored, size}]: raw uploads in the reference folder, until they are deleted")
     content_hash = models.CharField(max_length=64, blank=True)
     n = models.IntegerField(null=True, blank=True)
     problems = models.JSONField(default=list)

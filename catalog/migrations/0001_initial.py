@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField()),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('checking', 'Checking'), ('rejected', 'Rejected by the checks'), ('ready', 'Checked'), ('in_review', 'In review'), ('published', 'Published'), ('archived', 'Archived')], default='draft', max_length=10)),
+                ('state', models.CharField(choices=[('draft', 'Draft'), ('checking', 'Checking'), ('rejected', 'Rejected'), ('ready', 'Checked'), ('in_review', 'In review'), ('published', 'Published'), ('archived', 'Archived')], default='draft', max_length=10)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now)),
                 ('published', models.DateTimeField(blank=True, null=True)),
                 ('comment', models.TextField(blank=True, help_text="The author's note to the curator")),

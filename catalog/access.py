@@ -1,0 +1,97 @@
+"""The only way to fetch a model or version for a person. What one may not see does not exist: Http404 for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import Http404
+
+from accounts.models import Role, Team, User
+from catalog.errors import UploadsMissing
+from catalog.models import ModelVersion, ModelVersionQuerySet, RegisteredModel, VersionFile, VersionState
+from uploads.models import Upload
+
+Person = User | AnonymousUser
+
+
+def model_for_user(user: Person, team_slug: str, name: str, *, edit: bool = False, deleted: bool = False) -> RegisteredModel:
+    """A model this person may see, or (edit) change. deleted: look among the deleted ones they could change."""
+    if not isinstance(user, User):
+        raise Http404("No such model.")
+    everything = RegisteredModel.objects.select_related("team", "owner", "published_version")
+    if deleted:
+        found = everything.filter(pk__in=RegisteredModel.objects.deleted_of(user))
+    elif edit:
+        found = everything.filter(pk__in=RegisteredModel.objects.editable_by(user))
+    else:
+        found = everything.filter(pk__in=RegisteredModel.objects.visible_to(user))
+    model = found.defer("published_version__program", "published_version__spec").filter(team__slug=team_slug, name=name).first()
+    if model is None:
+        raise Http404("No such model.")
+    return model
+
+
+def version_for_user(user: Person, team_slug: str, name: str, number: int, *, edit: bool = False) -> ModelVersion:
+    """A version this person may see: published and archived ones with the model, the others as `versions_for_user` says."""
+    model = model_for_user(user, team_slug, name, edit=edit)
+    assert isinstance(user, User)
+    version = versions_for_user(user, model).filter(number=number).first()
+    if version is None:
+        raise Http404("No such version.")
+    version.model = model
+    return version
+
+
+def versions_for_user(user: User, model: RegisteredModel) -> ModelVersionQuerySet:
+    """Members of the team see every version; everybody else only those that were published."""
+    versions = model.versions.defer("program").select_related("created_by")
+    if user.is_superuser or model.owner_id == user.pk or model.team.memberships.filter(user=user).exists():
+        return versions
+    return versions.filter(state__in=(VersionState.PUBLISHED, VersionState.ARCHIVED), published__isnull=False)
+
+
+def review_for_user(user: Person, team_slug: str, name: str, number: int) -> ModelVersion:
+    """A version whose review this person may give: waiting, in a team they curate."""
+    if not isinstance(user, User):
+        raise Http404("No such version.")
+    found = ModelVersion.objects.in_queue_of(user).select_related("model__team", "created_by")
+    version = found.filter(model__team__slug=team_slug, model__name=name, number=number).first()
+    if version is None:
+        raise Http404("No such version.")
+    return version
+
+
+def file_for_user(user: Person, team_slug: str, name: str, number: int, file_id: int) -> VersionFile:
+    version = version_for_user(user, team_slug, name, number)
+    file = version.files.filter(pk=file_id).first()
+    if file is None:
+        raise Http404("No such file.")
+    return file
+
+
+def uploads_for_user(user: User, ids: Sequence[str], purpose: str) -> list[Upload]:
+    """Complete uploads of this person by id, in the order asked for. Raises UploadsMissing naming the first that is not there."""
+    wanted = list(dict.fromkeys(ids))
+    valid = [item for item in wanted if _is_uuid(item)]
+    found = {str(upload.pk): upload for upload in Upload.objects.complete().filter(pk__in=valid, owner=user, purpose=purpose, claimed=False)}
+    for item in wanted:
+        if str(item) not in found:
+            raise UploadsMissing("An upload is not there.", detail=f"{str(item)[:60]} is unknown, not complete, or used already.", fix="Upload the file again.")
+    return [found[str(item)] for item in wanted]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(str(text))) == str(text)
+    except ValueError:
+        return False
+
+
+def team_for_publisher(user: Person, slug: str) -> Team:
+    """A team in which this person may publish."""
+    team = user.teams_with_role(Role.PUBLISHER).filter(slug=slug).first() if isinstance(user, User) else None
+    if team is None:
+        raise Http404("No such team, or you may not publish there.")
+    return team

@@ -1,0 +1,79 @@
+"""What the checks found about a version, as typed values between the worker's pipeline and the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+
+class Port(TypedDict):
+    """An input or output of a model; shape None where any size goes."""
+
+    name: str
+    dtype: str
+    shape: list[int | None]
+
+
+class ModelFacts(TypedDict, total=False):
+    """Kept in ModelVersion.facts. operators: name -> how often. walls: sentences on the sandbox that opened the file."""
+
+    operators: dict[str, int]
+    inputs: list[Port]
+    outputs: list[Port]
+    dtype: str
+    n_tensors: int
+    new_tensors: int
+    shared_tensors: int
+    fixed_batch: int | None
+    producer: str
+    walls: list[str]
+    walls_grade: str
+    trial_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """A tensor in a pack file: offset in bytes from the start of the pack."""
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    pack: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """A model file that was read. keys: every tensor it needs; new: those that were written to a pack for it."""
+
+    format: str
+    program: dict[str, Any]
+    program_hash: str
+    facts: ModelFacts
+    architecture: str
+    parameters: int
+    tensor_bytes: int
+    keys: tuple[str, ...]
+    new: tuple[TensorPlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedReference:
+    """A reference sample that was read. problems: [{name, row, reason}], capped by the reader."""
+
+    content_hash: str
+    n: int
+    problems: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSignature:
+    """A behaviour signature as bytes in safetensors layout, with its extract for pages."""
+
+    recipe: str
+    content_hash: str
+    arrays: bytes
+    summary: dict[str, Any]
+    n: int
+    accuracy: float | None
