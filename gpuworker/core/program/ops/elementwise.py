@@ -192,7 +192,12 @@ ALL: tuple[OpSpec, ...] = (
     OpSpec("div_trunc", div_trunc, (2, 2)),
     OpSpec("where", where, (3, 3)),
     OpSpec("clamp", clamp, (1, 1), {"low": Attr("float", optional=True), "high": Attr("float", optional=True)}),
-    OpSpec("gelu", lambda i, a: F.gelu(i[0], approximate=a["approximate"]), (1, 1), {"approximate": Attr("text", "none", choices=("none", "tanh"))}),
+    OpSpec(
+        "gelu",
+        lambda i, a: F.gelu(i[0], approximate=a["approximate"]),
+        (1, 1),
+        {"approximate": Attr("text", "none", choices=("none", "tanh"))},
+    ),
     OpSpec("leaky_relu", lambda i, a: F.leaky_relu(i[0], a["slope"]), (1, 1), {"slope": Attr("float", 0.01)}),
     OpSpec("elu", lambda i, a: F.elu(i[0], a["alpha"]), (1, 1), {"alpha": Attr("float", 1.0)}),
     OpSpec("celu", lambda i, a: F.celu(i[0], a["alpha"]), (1, 1), {"alpha": Attr("float", 1.0)}),
@@ -211,7 +216,5 @@ ALL: tuple[OpSpec, ...] = (
     OpSpec("var", var, (1, 1), _REDUCE | {"correction": Attr("int", 1)}),
     OpSpec("argmax", argmax, (1, 1), {"dim": Attr("int", optional=True), "keepdim": Attr("bool", False), "least": Attr("bool", False)}),
     OpSpec("cumsum", cumsum, (1, 1), {"dim": Attr("int", required=True)}),
-    OpSpec(
-        "topk", topk, (1, 1), {"k": Attr("dim", required=True), "dim": Attr("int", -1), "largest": Attr("bool", True)}, outputs=(1, 2)
-    ),
+    OpSpec("topk", topk, (1, 1), {"k": Attr("dim", required=True), "dim": Attr("int", -1), "largest": Attr("bool", True)}, outputs=(1, 2)),
 )

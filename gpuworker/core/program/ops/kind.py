@@ -72,9 +72,22 @@ def _clean_scalar(kind: Kind, value: object, sizes: int, choices: tuple[str, ...
         return value
     if kind in ("int", "dim") and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT:
         return value
-    if kind == "dim" and isinstance(value, str) and value[:1] == "@" and value[1:].isdecimal() and len(value) < 6 and int(value[1:]) < sizes:
+    if (
+        kind == "dim"
+        and isinstance(value, str)
+        and value[:1] == "@"
+        and value[1:].isdecimal()
+        and len(value) < 6
+        and int(value[1:]) < sizes
+    ):
         return value
-    if kind == "float" and isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) not in (math.inf,) and value == value:
+    if (
+        kind == "float"
+        and isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) not in (math.inf,)
+        and value == value
+    ):
         return float(value)
     if kind == "float" and value in ("inf", "-inf", "nan", math.inf, -math.inf):
         return float(value)  # type: ignore[arg-type]

@@ -247,7 +247,11 @@ ALL: tuple[OpSpec, ...] = (
         "embedding_bag",
         embedding_bag,
         (3, 4),
-        {"mode": Attr("text", "mean", choices=("sum", "mean", "max")), "last_offset": Attr("bool", False), "padding_index": Attr("int", optional=True)},
+        {
+            "mode": Attr("text", "mean", choices=("sum", "mean", "max")),
+            "last_offset": Attr("bool", False),
+            "padding_index": Attr("int", optional=True),
+        },
     ),
     OpSpec("attention", attention, (3, 4), {"causal": Attr("bool", False), "scale": Attr("float", optional=True)}),
     OpSpec("lstm", lstm, (5, 512), _RNN, outputs=(1, 3)),

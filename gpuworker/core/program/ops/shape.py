@@ -219,7 +219,12 @@ ALL: tuple[OpSpec, ...] = (
     OpSpec("expand", expand, (1, 1), {"dims": _DIMS}),
     OpSpec("tile", tile, (1, 1), {"dims": _DIMS}),
     OpSpec("concat", concat, (1, 1024), {"dim": _DIM}),
-    OpSpec("slice", slice_, (1, 1), {"dim": _DIM, "start": Attr("dim", optional=True), "end": Attr("dim", optional=True), "step": Attr("int", 1)}),
+    OpSpec(
+        "slice",
+        slice_,
+        (1, 1),
+        {"dim": _DIM, "start": Attr("dim", optional=True), "end": Attr("dim", optional=True), "step": Attr("int", 1)},
+    ),
     OpSpec("select", lambda i, a: i[0].select(a["dim"], a["index"]), (1, 1), {"dim": _DIM, "index": Attr("dim", required=True)}),
     OpSpec("flip", lambda i, a: torch.flip(i[0], a["dims"]), (1, 1), {"dims": Attr("ints", required=True)}),
     OpSpec("roll", lambda i, a: torch.roll(i[0], a["shifts"], a["dims"]), (1, 1), {"shifts": _DIMS, "dims": Attr("ints", required=True)}),

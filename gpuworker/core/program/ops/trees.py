@@ -37,7 +37,13 @@ def tree_ensemble(inputs: Sequence[Any], a: Attributes) -> Tensor:
 
 def _holds(value: Tensor, threshold: Tensor, mode: Tensor) -> Tensor:
     result = value <= threshold
-    for code, test in ((2, value < threshold), (3, value >= threshold), (4, value > threshold), (5, value == threshold), (6, value != threshold)):
+    for code, test in (
+        (2, value < threshold),
+        (3, value >= threshold),
+        (4, value > threshold),
+        (5, value == threshold),
+        (6, value != threshold),
+    ):
         result = torch.where(mode == code, test, result)
     return result
 

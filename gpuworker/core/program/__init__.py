@@ -1,0 +1,1 @@
+"""The model representation: programs, their operators, keys, execution and the tensor store."""
