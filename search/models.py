@@ -38,6 +38,14 @@ class SharedQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.filter(owner=user) if user.is_authenticated else self.none()
 
 
+class SampleSetQuerySet(SharedQuerySet):
+    def visible_to(self, user: User) -> SampleSetQuerySet:
+        """Own and shared ones, and the demo sets, which everybody signed in may look at and search with."""
+        if not user.is_authenticated:
+            return self.none()
+        return self.filter(Q(owner=user) | Q(shared_with__in=user.teams.all()) | Q(demo=True))
+
+
 class SampleSet(models.Model):
     """Unlabelled samples of one person. Private unless shared; deleted with all that derives from it on `retain_until`."""
 
@@ -66,7 +74,7 @@ class SampleSet(models.Model):
     created = models.DateTimeField(default=timezone.now)
     retain_until = models.DateTimeField(default=_retention, null=True, blank=True)
 
-    objects = SharedQuerySet.as_manager()
+    objects = SampleSetQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -172,6 +180,7 @@ class Candidate(models.Model):
     search = models.ForeignKey(Search, on_delete=models.CASCADE, related_name="candidates")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="candidacies")
     state = models.CharField(max_length=10, choices=CandidateState.choices, default=CandidateState.QUEUED)
+    position = models.IntegerField(default=0, help_text="Place on the board; ties share rank_from..rank_to but not a position")
     prior_rank = models.IntegerField(null=True, blank=True)
     prior_scores = models.JSONField(default=dict, help_text="scorer key > {value, why}")
     scores = models.JSONField(default=dict, help_text="scorer key > {value, low, high, why}")
@@ -192,7 +201,7 @@ class Candidate(models.Model):
     updated_seq = models.BigIntegerField(default=0)
 
     class Meta:
-        ordering = ["prior_rank", "id"]
+        ordering = ["position", "id"]
         constraints = [models.UniqueConstraint(fields=["search", "version"], name="one_candidacy_per_search")]
         indexes = [models.Index(fields=["search", "updated_seq"], name="candidate_updates")]
 

@@ -1,5 +1,7 @@
 """WebSocket addresses."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-websocket_urlpatterns: list[URLPattern] = []
+from search.consumers import BoardConsumer
+
+websocket_urlpatterns: list[URLPattern] = [path("ws/searches/<int:pk>/", BoardConsumer.as_asgi())]  # type: ignore[list-item]

@@ -55,6 +55,11 @@ class Session:
         assert self._walls is not None
         return self._walls
 
+    @property
+    def alive(self) -> bool:
+        """Whether a child is there whose state still holds; after a crash it is not, until the next call."""
+        return self._channel is not None
+
     def reset(self) -> None:
         """Give up the present child and all state; the next call gets a fresh one."""
         self.close()

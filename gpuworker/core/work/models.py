@@ -1,0 +1,64 @@
+"""Reading an uploaded model and trying it once, inside the sandbox."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from gpuworker.core import input_spec
+from gpuworker.core.formats import read_model as read_format
+from gpuworker.core.program.keys import tensor_bytes, value_keys
+from gpuworker.core.program.model import Program
+from gpuworker.core.sandbox.contract import Reply, Request, State
+from gpuworker.core.sandbox.staging import RawTensor, write_tensors
+from gpuworker.core.work.execution import encode, predict, tensors_of
+from gpuworker.core.work.trial import synthetic_batch
+
+_STAGED_NAMES = {
+    torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
+    torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+}  # fmt: skip
+TIMED = 3
+
+
+def read_model(state: State, request: Request) -> Reply:
+    """Read a model file into a program. meta: format, config. files: by the names they reference each other with.
+
+    The tensors go to `output` under their content keys. Reply meta: program, facts, value_key.
+    """
+    sources = [file.source() for file in request.files]
+    model = read_format(str(request.meta["format"]), {source.name: source.stream for source in sources}, request.meta.get("config"))
+    assert request.output is not None
+    write_tensors(request.output, {key: RawTensor(_STAGED_NAMES[tensor.dtype], tuple(tensor.shape), tensor_bytes(tensor)) for key, tensor in model.tensors.items()})
+    keys = value_keys(model.program)
+    return Reply({"program": model.program.to_json(), "facts": asdict(model.facts), "value_key": keys[-1] if keys else ""})
+
+
+def try_model(state: State, request: Request) -> Reply:
+    """Run a model once on a few samples: of the loaded reference batch, or made up from its spec.
+
+    meta, files: as `run_rows`. Raises ExecutionFailed or TrialFailed when shape, labels or values do not fit.
+    Reply meta: latency_ms per sample (best of three), memory_bytes of weights and the inputs of one sample.
+    """
+    spec = input_spec.parse(request.meta["spec"])
+    program = Program.from_json(request.meta["program"])
+    tensors = tensors_of(request)
+    batch = state.get("batch") or synthetic_batch(spec)
+    rows = min(8, batch.n)
+    inputs = encode(batch, spec, program, 0, rows)
+    device = str(request.meta.get("device", "cpu"))
+    best = math.inf
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        predict(program, tensors, inputs, spec, device)
+        best = min(best, time.perf_counter() - started)
+        if best > 1.0:
+            break
+    weights = sum(math.prod(weight.shape) * np.dtype(np.float32).itemsize for weight in program.weights)
+    fed = sum(array.nbytes for array in inputs.values()) // rows
+    return Reply({"latency_ms": best * 1000 / rows, "memory_bytes": weights + fed})

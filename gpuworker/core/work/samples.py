@@ -1,0 +1,100 @@
+"""Reading and describing sample sets inside the sandbox."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.core import signatures
+from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
+from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch
+from gpuworker.core.modalities.guess import guess
+from gpuworker.core.modalities.options import parse_options
+from gpuworker.core.protocols import SampleBatch
+from gpuworker.core.sandbox.contract import Reply, Request, State
+from gpuworker.core.sandbox.staging import RawTensor, write_tensors
+
+PROBLEMS_TOLD = 500
+PREVIEWS_KEPT = 2_000
+
+
+def guess_samples(state: State, request: Request) -> Reply:
+    """What kind of samples the files hold. Reply meta: modality, options, columns, confidence, why, alternatives."""
+    return Reply(guess([file.source() for file in request.files]).to_json())
+
+
+def read_samples(state: State, request: Request) -> Reply:
+    """Read files into a batch. meta: modality, options. The batch and its previews go to `output` (batch, previews, previews.offsets).
+
+    Reply arrays: the signature of the samples as "signature.<name>", labels (N,) int64 where the files have them.
+    Reply meta: n, problems (the first ones), n_problems, duplicates, label_names, batch meta, content_hash.
+    """
+    modality = str(request.meta["modality"])
+    result = MODALITY_IMPLEMENTATIONS[modality].read([file.source() for file in request.files], parse_options(request.meta.get("options", {})))
+    batch = result.batch
+    assert request.output is not None
+    previews = _previews(batch)
+    staged = {"batch": np.frombuffer(dump_batch(batch), np.uint8), **previews}
+    write_tensors(request.output, {name: RawTensor.of(array) for name, array in staged.items()})
+    meta = {
+        "n": batch.n,
+        "meta": dict(batch.meta),
+        "problems": [{"name": item.name, "row": item.row, "reason": item.reason} for item in result.problems[:PROBLEMS_TOLD]],
+        "n_problems": len(result.problems),
+        "exact_duplicates": result.exact_duplicates,
+        "near_duplicates": result.near_duplicates,
+        "label_names": list(result.label_names),
+        "content_hash": content_hash(batch),
+    }
+    arrays = {f"signature.{name}": array for name, array in describe(batch).items()}
+    if result.labels is not None:
+        arrays["labels"] = result.labels
+    return Reply(meta, arrays)
+
+
+def load_samples(state: State, request: Request) -> Reply:
+    """Load a batch made by `read_samples` into the session, for `run_rows`. files: the batch file. Reply meta: n."""
+    state.clear()
+    batch = load_batch(request.files[0].source().stream.read())
+    state["batch"] = batch
+    return Reply({"n": batch.n, "modality": batch.modality})
+
+
+def sign_reference(state: State, request: Request) -> Reply:
+    """Behaviour signature of a model from the loaded reference batch. arrays: labels (N,) int64 or absent, log_probs (N, C).
+
+    meta: n_labels. Reply arrays: the signature; meta: content_hash, recipe.
+    """
+    batch: SampleBatch = state["batch"]
+    given = _inputs(batch)
+    labels, log_probs = request.arrays.get("labels"), request.arrays["log_probs"]
+    n_labels = int(request.meta["n_labels"])
+    arrays = signatures.compute(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
+    digest = signatures.content_hash(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
+    return Reply({"content_hash": digest, "recipe": signatures.recipe_hash()}, arrays)
+
+
+def describe(batch: SampleBatch) -> dict[str, NDArray[Any]]:
+    """Signature of unlabelled samples: the same parts that a reference sample gives without labels and outputs."""
+    return signatures.compute(batch.modality, **_inputs(batch))
+
+
+def _inputs(batch: SampleBatch) -> dict[str, Any]:
+    implementation = MODALITY_IMPLEMENTATIONS[batch.modality]
+    given: dict[str, Any] = {"features": implementation.features(batch)}
+    if batch.modality in ("text", "pair"):
+        given["words"] = implementation.words(batch)
+    else:
+        given["values"] = implementation.values(batch)
+    return given
+
+
+def _previews(batch: SampleBatch) -> dict[str, NDArray[Any]]:
+    """A small picture or extract of each of the first samples, as JSON texts."""
+    texts = [json.dumps(MODALITY_IMPLEMENTATIONS[batch.modality].preview(batch, row)).encode() for row in range(min(batch.n, PREVIEWS_KEPT))]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    return {"previews": np.frombuffer(b"".join(texts), np.uint8), "previews.offsets": offsets}

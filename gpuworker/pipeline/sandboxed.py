@@ -1,0 +1,220 @@
+"""The worker's side of the sandbox: typed calls, files in and out. One sandbox a worker process, one session a job."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from django.conf import settings
+from numpy.typing import NDArray
+
+from catalog.models import ModelVersion, Tensor
+from gpuworker.core.errors import ExecutionFailed, UnreadableModel
+from gpuworker.core.program.keys import content_key
+from gpuworker.core.program.store import TensorStore
+from gpuworker.core.sandbox import Limits, Reply, Sandbox, Session, StagedTensor
+
+MIB = 1024**2
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16, "U32": torch.uint32, "I32": torch.int32,
+    "U64": torch.uint64, "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+}  # fmt: skip
+Files = Sequence[tuple[str, Path]]
+
+
+@cache
+def sandbox() -> Sandbox:
+    """The sandbox of this worker process."""
+    return Sandbox()
+
+
+@cache
+def device() -> str:
+    """cuda where there is one and WORKER_DEVICE does not say otherwise."""
+    if settings.WORKER_DEVICE == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(settings.WORKER_DEVICE)
+
+
+@cache
+def store() -> TensorStore:
+    return TensorStore(settings.TENSOR_DIR)
+
+
+def session(*, output: int = 0) -> Session:
+    """A locked child for one job's calls, with the limits of the settings. output: bytes it may write to a staging file."""
+    kind = "cuda" if device().startswith("cuda") else "cpu"
+    return sandbox().session(Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedModel:
+    """A model as the child read it. tensors: by content key, memory-mapped from the staging file and checked against their keys."""
+
+    program: dict[str, Any]
+    facts: dict[str, Any]
+    value_key: str
+    tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSamples:
+    """A sample set as the child read it. facts: n, meta, problems, duplicates, label_names, content_hash (work/samples.py)."""
+
+    facts: dict[str, Any]
+    signature: dict[str, NDArray[Any]]
+    labels: NDArray[np.int64] | None
+    batch: bytes
+    previews: bytes
+    preview_offsets: NDArray[np.int64]
+
+
+def read_model(files: Files, *, format_key: str, config: Mapping[str, Any] | None = None) -> StagedModel:
+    """Open model files in the sandbox. Raises the reader's UserError, or LimitExceeded."""
+    limit = max(4 * sum(path.stat().st_size for _, path in files), 64 * MIB)
+    with _staging() as staging, session(output=limit) as child, _opened(files) as fds:
+        reply = child.call("read_model", {"format": format_key, "config": config}, files=fds, output=staging.fileno())
+        tensors = {key: _tensor(staging, place) for key, place in reply.staged.items()}
+    for key, tensor in tensors.items():
+        if content_key(tensor) != key:
+            raise UnreadableModel("The reader gave a tensor under a wrong key.", detail=key, fix="Upload the file again; tell the operator if it happens again.")
+    return StagedModel(dict(reply.meta["program"]), dict(reply.meta["facts"]), str(reply.meta["value_key"]), tensors)
+
+
+def guess_samples(files: Files) -> dict[str, Any]:
+    """What kind of samples these files hold, and why it looks so (core.modalities.guess.Guess as JSON)."""
+    with session() as child, _opened(files) as fds:
+        return dict(child.call("guess_samples", files=fds).meta)
+
+
+def read_samples(files: Files, *, modality: str, options: Mapping[str, Any]) -> StagedSamples:
+    """Read sample files in the sandbox. Raises UnreadableSamples when none is usable."""
+    with _staging() as staging, session(output=8 * 1024 * MIB) as child, _opened(files) as fds:
+        reply = child.call("read_samples", {"modality": modality, "options": dict(options)}, files=fds, output=staging.fileno())
+        raw = {name: _bytes(staging, reply, name) for name in ("batch", "previews", "previews.offsets")}
+    signature = {name.removeprefix("signature."): array for name, array in reply.arrays.items() if name.startswith("signature.")}
+    offsets = np.frombuffer(raw["previews.offsets"], "<i8")
+    return StagedSamples(dict(reply.meta), signature, reply.arrays.get("labels"), raw["batch"], raw["previews"], offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableVersion:
+    """What the child needs to run a stored version."""
+
+    spec: dict[str, Any]
+    program: dict[str, Any]
+    places: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> RunnableVersion:
+        """From the rows of a checked version."""
+        if version.program is None:
+            raise ExecutionFailed("The version has no program.", detail=str(version), fix="Publish it again.")
+        rows = Tensor.objects.filter(versions=version).order_by("key")
+        places = tuple(
+            {"key": row.key, "dtype": row.dtype, "shape": row.shape, "nbytes": row.nbytes, "pack": row.pack, "offset": row.offset} for row in rows
+        )
+        return cls(version.spec, version.program, places)
+
+
+class Runner:
+    """One session that runs many versions on one sample batch. After a crash of the child the samples are loaded again."""
+
+    def __init__(self, batch_path: Path) -> None:
+        self._batch_path = batch_path
+        self._session = session()
+        self._generation = -1
+
+    def __enter__(self) -> Runner:
+        self._session.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._session.__exit__(*error)
+
+    def run_rows(self, version: RunnableVersion, start: int, stop: int) -> tuple[NDArray[np.float32], float]:
+        """(stop - start, C) float32 log-probabilities in the version's label order, and the seconds of the forward passes."""
+        reply = self._call("run_rows", version, {"start": start, "stop": stop})
+        rows = reply.arrays.get("log_probs")
+        if rows is None or rows.shape != (stop - start, len(version.spec["labels"])) or rows.dtype != np.float32:
+            raise ExecutionFailed("The model gave no result of the expected shape.", detail=f"Rows {start} to {stop}.", fix="Try again.")
+        return rows, float(reply.meta["seconds"])
+
+    def try_model(self, version: RunnableVersion) -> dict[str, float]:
+        """latency_ms per sample and memory_bytes. Raises when shape, labels or values do not fit."""
+        return dict(self._call("try_model", version, {}).meta)
+
+    def sign_reference(self, labels: NDArray[np.int64] | None, log_probs: NDArray[np.float32], n_labels: int) -> Reply:
+        """The behaviour signature of a model on the loaded batch (work/samples.py)."""
+        self._ensure_loaded()
+        arrays: dict[str, NDArray[Any]] = {"log_probs": log_probs}
+        if labels is not None:
+            arrays["labels"] = labels
+        return self._session.call("sign_reference", {"n_labels": n_labels}, arrays)
+
+    def _call(self, job: str, version: RunnableVersion, meta: dict[str, Any]) -> Reply:
+        self._ensure_loaded()
+        packs = sorted({place["pack"] for place in version.places})
+        with contextlib.ExitStack() as stack:
+            fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
+            document = {"spec": version.spec, "program": version.program, "places": list(version.places), "device": device()}
+            return self._session.call(job, document | meta, files=fds)
+
+    def _ensure_loaded(self) -> None:
+        if self._session.generation == self._generation and self._session.alive:
+            return
+        with self._batch_path.open("rb") as file:
+            self._session.call("load_samples", files=[("batch", file.fileno())])
+        self._generation = self._session.generation
+
+
+def try_without_samples(version: RunnableVersion) -> dict[str, float]:
+    """As Runner.try_model, on made-up samples."""
+    packs = sorted({place["pack"] for place in version.places})
+    with session() as child, contextlib.ExitStack() as stack:
+        fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
+        document = {"spec": version.spec, "program": version.program, "places": list(version.places), "device": device()}
+        return dict(child.call("try_model", document, files=fds).meta)
+
+
+@contextlib.contextmanager
+def _staging() -> Iterator[BinaryIO]:
+    """An unnamed file on the data disk: it goes with its last descriptor, also after a crash."""
+    with tempfile.TemporaryFile(dir=settings.DATA_DIR) as file:
+        yield file  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _opened(files: Files) -> Iterator[list[tuple[str, int]]]:
+    with contextlib.ExitStack() as stack:
+        yield [(name, stack.enter_context(path.open("rb")).fileno()) for name, path in files]
+
+
+def _bytes(staging: BinaryIO, reply: Reply, name: str) -> bytes:
+    place = reply.staged.get(name)
+    if place is None:
+        raise ExecutionFailed("The sandboxed process did not behave.", detail=f"It gave no {name}.", fix="Try again.")
+    return os.pread(staging.fileno(), place.nbytes, place.offset) if place.nbytes < 2**30 else _mapped(staging, place).tobytes()
+
+
+def _mapped(staging: BinaryIO, place: StagedTensor) -> memoryview:
+    mapped = mmap.mmap(staging.fileno(), 0, access=mmap.ACCESS_READ)
+    return memoryview(mapped)[place.offset : place.offset + place.nbytes]
+
+
+def _tensor(staging: BinaryIO, place: StagedTensor) -> torch.Tensor:
+    """A read-only view of the staging file; nothing is copied before the store writes it."""
+    dtype = DTYPES[place.dtype]
+    if place.nbytes == 0:
+        return torch.zeros(place.shape, dtype=dtype)
+    flat = torch.from_numpy(np.frombuffer(_mapped(staging, place), np.uint8).copy() if place.offset % 64 else np.frombuffer(_mapped(staging, place), np.uint8))
+    return flat.view(dtype).reshape(place.shape)

@@ -1,0 +1,197 @@
+"""Running a search: prior order from signatures, then all candidates over growing prefixes of the samples, with live rows.
+
+Everything worth keeping is saved as it appears (predictions per chunk, failures, boards), under the job's lease. A run
+that takes over from a dead worker reads what is there and asks only for the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+import numpy as np
+from django.db.models import Sum
+from django.utils import timezone
+from numpy.typing import NDArray
+
+from gpuworker.core.errors import ExecutionFailed, UserError
+from gpuworker.core.protocols import CandidateView, TargetView
+from gpuworker.core.ranking import Board, Failed, Measured, Planned, Scored, board, prior, rank
+from gpuworker.core.sandbox import SandboxDefect
+from gpuworker.pipeline.arrays import load_arrays
+from gpuworker.pipeline.boards import board_save, prior_save
+from gpuworker.pipeline.lease import Cancelled, Lease
+from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
+from jobs.models import JobState
+from search.events import event_add
+from search.models import Candidate, CandidateState, PredictionChunk, Search, SearchState
+from search.services import search_end
+
+log = logging.getLogger(__name__)
+CHUNK = 256
+FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running
+
+
+def run_search(lease: Lease) -> None:
+    """Job search.run."""
+    search = Search.objects.select_related("sample_set", "owner").get(pk=lease.job.subject_id)
+    with lease.write():
+        again = search.started is not None
+        event_add(
+            search,
+            "resumed" if again else "started",
+            {"attempt": lease.job.attempt},
+            fields={"state": SearchState.RUNNING, "stage": "Comparing behaviour signatures", "started": search.started or timezone.now()},
+        )
+    run = SearchRun(lease, search)
+    if search.prior_at is None:
+        run.prior()
+    run.measure()
+
+
+def search_ended(lease: Lease, state: JobState, error: UserError | None) -> None:
+    """End the search's row with its job."""
+    search = Search.objects.get(pk=lease.job.subject_id)
+    final = {JobState.SUCCEEDED: SearchState.FINISHED, JobState.CANCELLED: SearchState.STOPPED}.get(state, SearchState.FAILED)
+    search_end(search=search, state=final, kind_by=search.owner.get_username() if state == JobState.CANCELLED else "", error=error)
+
+
+class SearchRun:
+    """One attempt at one search. Candidates are taken in prior order; `views` grow as predictions arrive."""
+
+    def __init__(self, lease: Lease, search: Search) -> None:
+        self.lease = lease
+        self.search = search
+        self.candidates = list(
+            search.candidates.select_related("version__signature", "version__model").defer("version__program").order_by("prior_rank", "pk")
+        )
+        self._read_views()
+
+    def _read_views(self) -> None:
+        arrays = load_arrays(self.search.sample_set.signature)
+        self.target = TargetView(self.search.n_samples, arrays)
+        self.views = [CandidateView(_signature_of(candidate), self._known(candidate)) for candidate in self.candidates]
+        self.failed = [index for index, candidate in enumerate(self.candidates) if candidate.state == CandidateState.FAILED]
+
+    def prior(self) -> None:
+        """Order the candidates by their signatures alone and show that at once."""
+        started = time.perf_counter()
+        scores = prior(self.target, self.views)
+        with self.lease.write():
+            prior_save(self.search, self.candidates, scores, seconds=time.perf_counter() - started)
+        order = sorted(range(len(scores)), key=lambda index: (scores[index].position, self.candidates[index].pk))
+        self.candidates = [self.candidates[index] for index in order]
+        self.views = [self.views[index] for index in order]
+
+    def measure(self) -> None:
+        """Run what is missing, rung by rung. On a stop the board of what is there is saved before the search ends."""
+        self.versions: dict[int, RunnableVersion] = {}
+        last_board = time.monotonic()
+        with Runner(self.search.sample_set.batch_path) as self.runner:
+            try:
+                for event in rank(self.target, self.views, self._predict, failed=self.failed, scorers=self.search.scorers):
+                    self.lease.check()
+                    match event:
+                        case Planned():
+                            self.lease.progress(0.0, f"{len(self.candidates)} candidates")
+                        case Measured() if time.monotonic() - last_board > FIRST_BOARDS_EVERY:
+                            self._first_board()
+                            last_board = time.monotonic()
+                        case Failed(index, error):
+                            self._fail(index, error)
+                        case Scored(_, scored):
+                            self._save(scored, last=False)
+                            last_board = time.monotonic()
+            except Cancelled:
+                self._save(board(self.target, self.views, self.search.scorers), last=True)
+                raise
+
+    def _predict(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
+        """Predictions of one candidate, in chunks on a fixed grid, each saved before the next; returned as stored, so that
+        a resumed run sees the same numbers as an undisturbed one."""
+        candidate = self.candidates[index]
+        if candidate.state == CandidateState.QUEUED:
+            Candidate.objects.filter(pk=candidate.pk).update(state=CandidateState.RUNNING)
+            candidate.state = CandidateState.RUNNING
+        parts: list[NDArray[np.float32]] = []
+        for low in range(start, stop, CHUNK):
+            self.lease.check()
+            parts.append(self._chunk(candidate, low, min(low + CHUNK, stop)))
+        rows = np.concatenate(parts)
+        view = self.views[index]
+        known = rows if view.log_probs is None else np.concatenate([view.log_probs, rows])
+        self.views[index] = replace(view, log_probs=known)
+        return rows
+
+    def _chunk(self, candidate: Candidate, start: int, stop: int) -> NDArray[np.float32]:
+        version = self.versions.get(candidate.pk)
+        if version is None:
+            version = self.versions[candidate.pk] = RunnableVersion.of(candidate.version)
+        try:
+            rows, seconds = self.runner.run_rows(version, start, stop)
+        except SandboxDefect as defect:
+            log.error("candidate %s of search %s: %s\n%s", candidate.pk, self.search.pk, defect, defect.trace)
+            raise ExecutionFailed("The model could not be run: something broke on our side.", detail="The operator finds the cause in the worker's log.", fix="Retry this row.") from defect
+        stored = rows[:, _columns(candidate.version.labels, self.search.labels)].astype("<f2")
+        with self.lease.write():
+            PredictionChunk.objects.create(candidate=candidate, start=start, stop=stop, log_probs=stored.tobytes(), seconds=seconds)
+            candidate.samples_done, candidate.seconds = stop, candidate.seconds + seconds
+            Candidate.objects.filter(pk=candidate.pk).update(samples_done=stop, seconds=candidate.seconds)
+            self.search.compute_seconds += seconds
+            Search.objects.filter(pk=self.search.pk).update(compute_seconds=self.search.compute_seconds)
+        return stored.astype(np.float32)
+
+    def _first_board(self) -> None:
+        """Rows appear while the first rung still runs; in later rungs the common prefix has not grown yet."""
+        if self.search.samples_done == 0:
+            self._save(board(self.target, self.views, self.search.scorers), last=False)
+
+    def _fail(self, index: int, error: UserError) -> None:
+        candidate = self.candidates[index]
+        self.views[index] = CandidateView(self.views[index].signature)
+        with self.lease.write():
+            Candidate.objects.filter(pk=candidate.pk).update(
+                state=CandidateState.FAILED, error_title=error.title[:300], error_detail=error.detail, error_fix=error.fix,
+                predicted=None, low=None, high=None, p_best=None, rank_from=None, rank_to=None, why=error.title[:400],
+            )  # fmt: skip
+            candidate.state = CandidateState.FAILED
+            event_add(
+                self.search,
+                "candidate_failed",
+                {"candidate": candidate.pk, "title": error.title, "detail": error.detail, "fix": error.fix},
+                rows=[candidate.pk],
+            )
+
+    def _save(self, scored: Board, *, last: bool) -> None:
+        done = min((c.samples_done for c in self.candidates if c.state != CandidateState.FAILED), default=0)
+        share = (Candidate.objects.filter(search=self.search).aggregate(total=Sum("samples_done"))["total"] or 0) / max(
+            1, len(self.candidates) * self.search.n_samples
+        )
+        with self.lease.write(last=last):
+            board_save(self.search, self.candidates, scored, done)
+            self.lease.job.report_progress(share, self.search.stage)
+
+    def _known(self, candidate: Candidate) -> NDArray[np.float32] | None:
+        """What an earlier attempt saved: the chunks from 0 without a gap."""
+        parts: list[NDArray[np.float32]] = []
+        end = 0
+        for chunk in candidate.chunks.order_by("start"):
+            if chunk.start != end:
+                break
+            rows = np.frombuffer(bytes(chunk.log_probs), "<f2").reshape(chunk.stop - chunk.start, len(self.search.labels))
+            parts.append(rows.astype(np.float32))
+            end = chunk.stop
+        candidate.samples_done = end
+        return np.concatenate(parts) if parts else None
+
+
+def _signature_of(candidate: Candidate) -> dict[str, NDArray[np.generic]]:
+    signature = getattr(candidate.version, "signature", None)
+    return load_arrays(signature.arrays) if signature else {}
+
+
+def _columns(model_labels: list[str], search_labels: list[str]) -> list[int]:
+    """For each label of the search, the model's output column. Names agree up to case and outer space (catalog.labels)."""
+    place = {label.strip().casefold(): index for index, label in enumerate(model_labels)}
+    return [place[label.strip().casefold()] for label in search_labels]

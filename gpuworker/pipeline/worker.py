@@ -1,0 +1,72 @@
+"""The worker process itself: its row, its heartbeat, its sandbox started before the first job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+from celery import signals
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
+
+from gpuworker.core.sandbox import Sandbox
+from gpuworker.pipeline import sandboxed
+from gpuworker.pipeline.lease import worker_name
+from jobs.models import Job, JobState, Worker
+
+log = logging.getLogger(__name__)
+BEAT_SECONDS = 5.0
+_stop = threading.Event()
+
+
+def register() -> None:
+    """Bind to the worker's life. Called once at import of the tasks; only a Celery worker sends these signals."""
+    signals.worker_ready.connect(_ready)
+    signals.worker_shutdown.connect(_shutdown)
+
+
+def _ready(**_: Any) -> None:
+    threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
+
+
+def _shutdown(**_: Any) -> None:
+    _stop.set()
+    sandboxed.sandbox().close()
+    Worker.objects.filter(name=worker_name()).delete()
+
+
+def _beat() -> None:
+    """One row per worker, touched every few seconds, with the job it holds and the walls of its sandbox."""
+    walls = _walls(sandboxed.sandbox())
+    process = psutil.Process(os.getpid())
+    while not _stop.is_set():
+        try:
+            close_old_connections()
+            Worker.objects.update_or_create(
+                name=worker_name(),
+                defaults={
+                    "device": sandboxed.device(),
+                    "pid": os.getpid(),
+                    "memory_bytes": process.memory_info().rss,
+                    "seen": timezone.now(),
+                    "job": Job.objects.filter(worker=worker_name(), state=JobState.RUNNING).order_by("-pk").first(),
+                    "walls": walls,
+                },
+            )
+        except DatabaseError:
+            log.warning("heartbeat: the database does not answer, trying again")
+            connection.close()
+        _stop.wait(BEAT_SECONDS)
+    connection.close()
+
+
+def _walls(sandbox: Sandbox) -> dict[str, Any]:
+    try:
+        return asdict(sandbox.walls())
+    except Exception:
+        log.exception("the sandbox does not start")
+        return {"grade": "broken", "sentences": ["The sandbox does not start here: no upload can be opened. See the worker's log."]}

@@ -1,0 +1,95 @@
+"""The live board's socket. It authorises through access.py, sends what the browser lacks, then forwards changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
+from django.http import Http404
+
+from search.board import BoardUpdate, board_update
+from search.events import group_of
+
+log = logging.getLogger(__name__)
+PAINT_SECONDS = 0.5  # at most two paints a second reach a browser
+LOOK_SECONDS = 4.0  # a lost hint costs at most this long
+PING_SECONDS = 15.0
+NOT_FOUND = 4404
+
+
+class BoardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """ws/searches/<id>/?after=<seq>: one message per paint, as search.board.BoardUpdate; {"type": "ping"} when idle."""
+
+    async def connect(self) -> None:
+        self.search_id = int(self.scope["url_route"]["kwargs"]["pk"])
+        self.seq = self._after()
+        self.changed = asyncio.Event()
+        self.sender: asyncio.Task[None] | None = None
+        try:
+            first = await self._update()
+        except Http404:
+            await self.accept()  # a close code reaches the browser only on an accepted socket
+            await self.close(NOT_FOUND)
+            return
+        except DatabaseError:
+            await self.close()
+            return
+        await self.channel_layer.group_add(group_of(self.search_id), self.channel_name)
+        await self.accept()
+        self.sender = asyncio.create_task(self._send_changes(first))
+
+    async def disconnect(self, code: int) -> None:
+        if self.sender is not None:
+            self.sender.cancel()
+        await self.channel_layer.group_discard(group_of(self.search_id), self.channel_name)
+
+    async def search_changed(self, message: dict[str, Any]) -> None:
+        """Channel layer: some event was added."""
+        if message["seq"] > self.seq:
+            self.changed.set()
+
+    async def _send_changes(self, update: BoardUpdate) -> None:
+        quiet = 0.0
+        await self._send(update)
+        while True:
+            await asyncio.sleep(PAINT_SECONDS)
+            try:
+                await asyncio.wait_for(self.changed.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                quiet += LOOK_SECONDS
+            self.changed.clear()
+            try:
+                update = await self._update()
+            except Http404:
+                await self.close(NOT_FOUND)  # deleted, or no longer shared with this person
+                return
+            except DatabaseError:
+                log.warning("board of search %s: the database does not answer, trying again", self.search_id)
+                continue
+            if update["seq"] > self.seq:
+                quiet = 0.0
+                await self._send(update)
+            elif quiet >= PING_SECONDS:
+                quiet = 0.0
+                await self.send(text_data='{"type":"ping"}')
+
+    async def _send(self, update: BoardUpdate) -> None:
+        self.seq = update["seq"]
+        await self.send(text_data=json.dumps(update))
+
+    @database_sync_to_async
+    def _update(self) -> BoardUpdate:
+        return board_update(self.scope["user"], self.search_id, self.seq)
+
+    def _after(self) -> int:
+        query = self.scope.get("query_string", b"").decode("latin-1")
+        for part in query.split("&"):
+            name, _, value = part.partition("=")
+            if name == "after" and value.isascii() and value.isdigit():
+                return min(int(value), 2**62)
+        return 0
