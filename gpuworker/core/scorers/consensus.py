@@ -57,8 +57,8 @@ def voters(votes: Votes) -> Voters:
     """
     varied = votes[(votes != votes[:, :1]).any(1)]
     distinct, counts = np.unique(varied, axis=0, return_counts=True)
-    if len(distinct) == 1:
-        return Voters(distinct, np.ones(1))
+    if len(distinct) < 2:
+        return Voters(distinct, np.ones(len(distinct)))
     alike = np.stack([(distinct == row).mean(1) for row in distinct])
     np.fill_diagonal(alike, 0.0)
     return Voters(distinct, 1 + (counts - 1) * alike.max(1) ** votes.shape[1])
