@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from gpuworker.core.sandbox.lock import CUDA_DEVICES
+
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/sys")
 _PROBE_SECONDS = 10
 
@@ -18,22 +20,20 @@ def find() -> str | None:
     path = shutil.which("bwrap")
     if path is None:
         return None
-    probe = subprocess.run(
-        [*_command(path, ["/usr"], cuda=False), sys.executable, "-S", "-c", ""], capture_output=True, timeout=_PROBE_SECONDS, check=False
-    )
+    probe = subprocess.run([*command(path, ()), sys.executable, "-S", "-c", ""], capture_output=True, timeout=_PROBE_SECONDS, check=False)
     return path if probe.returncode == 0 else None
 
 
-def command(path: str, modules: Sequence[str], cuda: bool) -> list[str]:
-    """The words to put before a command: read-only system and Python, an empty /tmp, no network, no other process in sight."""
-    return _command(path, modules, cuda)
+def command(path: str, packages: Sequence[str]) -> list[str]:
+    """The words to put before a command: read-only system, Python and our own `packages` (names of top-level packages).
 
-
-def _command(path: str, modules: Sequence[str], cuda: bool) -> list[str]:
-    words = [path, "--unshare-net", "--unshare-ipc", "--unshare-pid", "--proc", "/proc", "--tmpfs", "/tmp"]
-    words += ["--dev-bind" if cuda else "--dev", "/dev", "/dev"] if cuda else ["--dev", "/dev"]
-    shown = dict.fromkeys((*_SYSTEM, sys.base_prefix, sys.prefix, *site.getsitepackages(), *(os.path.abspath(part) for part in modules if part)))
-    for folder in shown:
+    Nothing else of the machine's files is there, neither are its network, its processes or its devices but the GPU's.
+    """
+    words = [path, "--unshare-net", "--unshare-ipc", "--unshare-pid", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    own = [os.path.join(os.path.abspath(folder), package) for folder in sys.path for package in packages]
+    for folder in dict.fromkeys((*_SYSTEM, sys.base_prefix, sys.prefix, *site.getsitepackages(), *own)):
         if os.path.exists(folder):
             words += ["--ro-bind", folder, folder]
-    return words
+    for device in CUDA_DEVICES:
+        words += ["--dev-bind-try", device, device]
+    return [*words, "--remount-ro", "/"]

@@ -19,7 +19,7 @@ CHANNEL_FD = 3
 # Beside torch's own threads: pools of the table readers and of the linear algebra library.
 EXTRA_THREADS = 64
 OMITTABLE = frozenset({"landlock", "seccomp", "namespaces", "uid", "rlimits", "descriptors"})
-_CUDA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps") + tuple(
+CUDA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps") + tuple(
     f"/dev/nvidia{index}" for index in range(16)
 )
 
@@ -76,7 +76,7 @@ def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[st
         report.attempt("uid:capabilities", omit, kernel.drop_capabilities)
     rlimits = _set_rlimits(limits, bool(own_users), used) if "rlimits" not in omit else {}
     no_new = report.attempt("no_new_privileges", frozenset(), lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
-    abi = report.attempt("landlock", omit, lambda: landlock.restrict(_libraries(), _CUDA_DEVICES) if cuda else landlock.restrict())
+    abi = report.attempt("landlock", omit, lambda: landlock.restrict(_libraries(), CUDA_DEVICES) if cuda else landlock.restrict())
     if "descriptors" not in omit:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -164,7 +164,15 @@ def _libraries() -> list[str]:
 
 
 def _sentences(
-    cuda: bool, missing: dict[str, str], abi: int, calls: int, network: bool, empty_root: bool, bubblewrap: bool, dropped: bool, rlimits: dict[str, int]
+    cuda: bool,
+    missing: dict[str, str],
+    abi: int,
+    calls: int,
+    network: bool,
+    empty_root: bool,
+    bubblewrap: bool,
+    dropped: bool,
+    rlimits: dict[str, int],
 ) -> tuple[str, ...]:
     lines = []
     if abi:
@@ -182,7 +190,11 @@ def _sentences(
     if dropped:
         lines.append("It runs as nobody.")
     if rlimits:
-        lines.append("Memory, processor time, file size, open files and core dumps are limited." if "AS" in rlimits else "Processor time, file size and open files are limited; memory is not.")
+        lines.append(
+            "Memory, processor time, file size, open files and core dumps are limited."
+            if "AS" in rlimits
+            else "Processor time, file size and open files are limited; memory is not."
+        )
     names = {
         "landlock": "Landlock", "seccomp": "The list of system calls", "namespaces:network": "A network of its own", "namespaces:user": "A user namespace",
         "namespaces:root": "An empty root directory", "uid": "Another user", "uid:capabilities": "Dropping capabilities",

@@ -49,13 +49,20 @@ class Zygote:
         self.owner = os.getpid()
         self._errors = tempfile.TemporaryFile()
         self._control, theirs = socket.socketpair()
-        wrap = None if "landlock" not in omit and landlock.version() else bubblewrap.find() if "bubblewrap" not in omit else None
-        options = {"control_fd": theirs.fileno(), "jobs_module": jobs_module, "omit": sorted(omit - {"bubblewrap"}), "bubblewrap": wrap is not None}
+        wrap = _bubblewrap(omit)
+        options = {
+            "control_fd": theirs.fileno(),
+            "jobs_module": jobs_module,
+            "omit": sorted(omit - {"bubblewrap"}),
+            "bubblewrap": wrap is not None,
+        }
         command = [sys.executable, "-P", "-m", "gpuworker.core.sandbox.zygote", json.dumps(options)]
+        if wrap is not None:
+            command = bubblewrap.command(wrap, ("gpuworker", jobs_module.split(".")[0])) + command
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _OWN_VARIABLES
         environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in sys.path)
         self._process = subprocess.Popen(
-            [*(bubblewrap.command(wrap, sys.path, cuda=True) if wrap else []), *command],
+            command,
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -124,3 +131,10 @@ class Zygote:
     def _printed(self) -> str:
         self._errors.seek(max(0, os.fstat(self._errors.fileno()).st_size - 8_000))
         return self._errors.read().decode(errors="replace")
+
+
+def _bubblewrap(omit: frozenset[str]) -> str | None:
+    """Path of bubblewrap where it has to stand in for Landlock and can."""
+    if "bubblewrap" in omit or ("landlock" not in omit and landlock.version()):
+        return None
+    return bubblewrap.find()

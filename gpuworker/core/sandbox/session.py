@@ -89,7 +89,9 @@ class Session:
         answered nonsense; SandboxDefect for faults of ours; ValueError for arguments that cannot be sent.
         """
         if len(files) > self.limits.open_files:
-            raise LimitExceeded("Too many files at once.", detail=f"{len(files)} files, at most {self.limits.open_files}.", fix="Send them as one zip.")
+            raise LimitExceeded(
+                "Too many files at once.", detail=f"{len(files)} files, at most {self.limits.open_files}.", fix="Send them as one zip."
+            )
         seconds = self.limits.wall_s if wall_s is None else wall_s
         with _reopened(files, output) as fds:
             channel = self._child()
@@ -114,7 +116,9 @@ class Session:
         except TimeoutError as error:
             self._discard()
             raise LimitExceeded(
-                "The time limit was reached.", detail=f"{job}: still running after {seconds:g} s.", fix="Use a smaller model or fewer samples."
+                "The time limit was reached.",
+                detail=f"{job}: still running after {seconds:g} s.",
+                fix="Use a smaller model or fewer samples.",
             ) from error
         except TooLarge as error:
             self._discard()
@@ -173,7 +177,9 @@ class Session:
 
     def _fail(self, job: str, why: str) -> NoReturn:
         self._discard()
-        raise ExecutionFailed("The sandboxed process did not behave.", detail=f"{job}: {why}", fix="Check the file; report it to an operator if it is sound.")
+        raise ExecutionFailed(
+            "The sandboxed process did not behave.", detail=f"{job}: {why}", fix="Check the file; report it to an operator if it is sound."
+        )
 
     def _raise(self, job: str, error: Any) -> NoReturn:
         raised, keep = error_of(job, error, self.limits)
@@ -188,7 +194,9 @@ class Session:
         try:
             return read_index(output, self.limits.output)
         except ValueError as error:
-            raise ExecutionFailed("The sandboxed process did not behave.", detail=f"{job}: its result file is not valid: {error}.") from error
+            raise ExecutionFailed(
+                "The sandboxed process did not behave.", detail=f"{job}: its result file is not valid: {error}."
+            ) from error
 
 
 def _walls_of(report: Any) -> Walls:

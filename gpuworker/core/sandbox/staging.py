@@ -99,12 +99,14 @@ def _index_of(header: Mapping[str, Any], start: int, size: int) -> dict[str, Sta
     index: dict[str, StagedTensor] = {}
     position = 0
     for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in ITEM_BYTES:
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"} or str(entry["dtype"]) not in ITEM_BYTES:
             raise ValueError(f"tensor {name[:80]!r}: not dtype, shape and data_offsets")
         shape = entry["shape"]
         nbytes = count_items(shape) * ITEM_BYTES[entry["dtype"]]
         if entry["data_offsets"] != [position, position + nbytes]:
-            raise ValueError(f"tensor {name[:80]!r}: expected bytes {position} to {position + nbytes}, found {str(entry['data_offsets'])[:80]}")
+            raise ValueError(
+                f"tensor {name[:80]!r}: expected bytes {position} to {position + nbytes}, found {str(entry['data_offsets'])[:80]}"
+            )
         index[name] = StagedTensor(entry["dtype"], tuple(shape), start + position, nbytes)
         position += nbytes
     if start + position != size:
