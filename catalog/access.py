@@ -75,10 +75,16 @@ def uploads_for_user(user: User, ids: Sequence[str], purpose: str) -> list[Uploa
     """Complete uploads of this person by id, in the order asked for. Raises UploadsMissing naming the first that is not there."""
     wanted = list(dict.fromkeys(ids))
     valid = [item for item in wanted if _is_uuid(item)]
-    found = {str(upload.pk): upload for upload in Upload.objects.complete().filter(pk__in=valid, owner=user, purpose=purpose, claimed=False)}
+    found = {
+        str(upload.pk): upload for upload in Upload.objects.complete().filter(pk__in=valid, owner=user, purpose=purpose, claimed=False)
+    }
     for item in wanted:
         if str(item) not in found:
-            raise UploadsMissing("An upload is not there.", detail=f"{str(item)[:60]} is unknown, not complete, or used already.", fix="Upload the file again.")
+            raise UploadsMissing(
+                "An upload is not there.",
+                detail=f"{str(item)[:60]} is unknown, not complete, or used already.",
+                fix="Upload the file again.",
+            )
     return [found[str(item)] for item in wanted]
 
 

@@ -54,7 +54,9 @@ def facet_counts(visible: RegisteredModelQuerySet, filters: ModelFilters) -> lis
 def _counts(models: RegisteredModelQuerySet, facet: Facet) -> dict[str, int]:
     models = models.order_by()
     if facet.buckets:
-        found = models.aggregate(**{f"b{place}": Count("pk", filter=bucket.condition(facet.field)) for place, bucket in enumerate(facet.buckets)})
+        found = models.aggregate(
+            **{f"b{place}": Count("pk", filter=bucket.condition(facet.field)) for place, bucket in enumerate(facet.buckets)}
+        )
         return {bucket.key: found[f"b{place}"] for place, bucket in enumerate(facet.buckets) if found[f"b{place}"]}
     rows = models.exclude(**{facet.field: ""}).values_list(facet.field).annotate(n=Count("pk")).order_by("-n", facet.field)
     return dict(rows[:MOST_OPTIONS])
@@ -62,7 +64,9 @@ def _counts(models: RegisteredModelQuerySet, facet: Facet) -> dict[str, int]:
 
 def _with_options(facet: Facet, found: dict[str, int], chosen: tuple[str, ...], names: dict[str, str]) -> FacetCounts:
     values = [*found, *(value for value in chosen if value not in found)]
-    return FacetCounts(facet.key, facet.label, [Option(value, value_label(facet, value, names), found.get(value, 0), value in chosen) for value in values])
+    return FacetCounts(
+        facet.key, facet.label, [Option(value, value_label(facet, value, names), found.get(value, 0), value in chosen) for value in values]
+    )
 
 
 def value_label(facet: Facet, value: str, names: dict[str, str]) -> str:
@@ -75,7 +79,11 @@ def value_label(facet: Facet, value: str, names: dict[str, str]) -> str:
 
 def label_names(keys: Iterable[str]) -> dict[str, str]:
     """label_key -> "cat, dog, fox and 7 more"."""
-    versions = ModelVersion.objects.filter(label_key__in=list(keys), state=VersionState.PUBLISHED).order_by("label_key", "pk").distinct("label_key")
+    versions = (
+        ModelVersion.objects.filter(label_key__in=list(keys), state=VersionState.PUBLISHED)
+        .order_by("label_key", "pk")
+        .distinct("label_key")
+    )
     return {key: _shortened(labels) for key, labels in versions.values_list("label_key", "labels")}
 
 
@@ -86,5 +94,7 @@ def _shortened(labels: list[str]) -> str:
 def relaxations(visible: RegisteredModelQuerySet, filters: ModelFilters) -> list[Relaxed]:
     """What each filter costs when nothing is left, the costliest first. One query per active filter."""
     keys = [*(["q"] if filters.q else []), *filters.facets]
-    found = [Relaxed(key, f'"{filters.q}"' if key == "q" else FACETS[key].label, filters.apply(visible, without=key).count()) for key in keys]
+    found = [
+        Relaxed(key, f'"{filters.q}"' if key == "q" else FACETS[key].label, filters.apply(visible, without=key).count()) for key in keys
+    ]
     return sorted(found, key=lambda item: -item.count)

@@ -85,7 +85,9 @@ class RegisteredModel(models.Model):
     created = models.DateTimeField(default=timezone.now)
     updated = models.DateTimeField(default=timezone.now)
     deleted = models.DateTimeField(null=True, blank=True)
-    purged = models.DateTimeField(null=True, blank=True, help_text="Its tensors and files are gone; the row stays for the searches it took part in")
+    purged = models.DateTimeField(
+        null=True, blank=True, help_text="Its tensors and files are gone; the row stays for the searches it took part in"
+    )
     published_version = models.ForeignKey("ModelVersion", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(null=True, blank=True)
@@ -147,7 +149,9 @@ class ModelVersion(models.Model):
     program = models.JSONField(null=True, blank=True)
     program_hash = models.CharField(max_length=64, blank=True, db_index=True, help_text="Equal for versions that compute the same")
     facts = models.JSONField(default=dict, help_text="What the checks found, as catalog.facts.ModelFacts")
-    checks = models.JSONField(default=list, help_text="Finished steps of the check, in order: [{key, text, seconds}]; a repeated check starts after them")
+    checks = models.JSONField(
+        default=list, help_text="Finished steps of the check, in order: [{key, text, seconds}]; a repeated check starts after them"
+    )
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(null=True, blank=True)
     size_bytes = models.BigIntegerField(null=True, blank=True, help_text="Bytes of the uploaded files")

@@ -153,4 +153,8 @@ def _value(kind: Kind, value: Any) -> Any:
 
 
 def _bad() -> BadPage:
-    return BadPage("This page address does not belong to this list.", detail="Its cursor was made for another order.", fix="Start again from the first page.")
+    return BadPage(
+        "This page address does not belong to this list.",
+        detail="Its cursor was made for another order.",
+        fix="Start again from the first page.",
+    )

@@ -42,7 +42,10 @@ def version_model_apply(*, version: ModelVersion, checked: CheckedModel, seconds
     if gone or any(not pack_path(pack).exists() for pack in {place.pack for place in checked.new}):
         raise TensorsVanished(f"{len(gone)} tensors")
     Tensor.objects.bulk_create(
-        [Tensor(key=place.key, dtype=place.dtype, shape=list(place.shape), nbytes=place.nbytes, pack=place.pack, offset=place.offset) for place in new.values()],
+        [
+            Tensor(key=place.key, dtype=place.dtype, shape=list(place.shape), nbytes=place.nbytes, pack=place.pack, offset=place.offset)
+            for place in new.values()
+        ],
         ignore_conflicts=True,
     )
     version.tensors.set(wanted)
@@ -64,7 +67,9 @@ def version_trial_apply(*, version: ModelVersion, facts: ModelFacts, latency_ms:
 
 
 @transaction.atomic
-def version_reference_apply(*, version: ModelVersion, reference: CheckedReference, signature: CheckedSignature | None, seconds: float) -> None:
+def version_reference_apply(
+    *, version: ModelVersion, reference: CheckedReference, signature: CheckedSignature | None, seconds: float
+) -> None:
     """Store the behaviour signature. signature None: the stored one still holds."""
     ReferenceSample.objects.filter(version=version).update(content_hash=reference.content_hash, n=reference.n, problems=reference.problems)
     if signature is not None:
@@ -92,7 +97,14 @@ def version_check_finish(*, version: ModelVersion, kept: bool, raw_deleted: bool
         ReferenceSample.objects.filter(version=version, raw_deleted=None).update(raw_deleted=timezone.now(), files=[])
     version.state = VersionState.READY
     version.save(update_fields=["state"])
-    audit("version.check", version, actor=None, team=version.model.team, before={"state": VersionState.CHECKING}, after={"state": version.state})
+    audit(
+        "version.check",
+        version,
+        actor=None,
+        team=version.model.team,
+        before={"state": VersionState.CHECKING},
+        after={"state": version.state},
+    )
     if version.submit_when_ready:
         version_submit(version=version, actor=version.created_by)
 
@@ -103,7 +115,14 @@ def version_check_reject(*, version: ModelVersion, error: UserError) -> None:
     version.state = VersionState.REJECTED
     version.error_title, version.error_detail, version.error_fix = error.title[:300], error.detail, error.fix
     version.save(update_fields=["state", "error_title", "error_detail", "error_fix"])
-    audit("version.check", version, actor=None, team=version.model.team, before={"state": VersionState.CHECKING}, after={"state": version.state, "error": error.title})
+    audit(
+        "version.check",
+        version,
+        actor=None,
+        team=version.model.team,
+        before={"state": VersionState.CHECKING},
+        after={"state": version.state, "error": error.title},
+    )
 
 
 def _done(version: ModelVersion, key: str, text: str, seconds: float) -> None:

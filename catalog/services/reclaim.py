@@ -91,7 +91,14 @@ def reference_withdraw(*, version: ModelVersion, actor: User) -> int:
         reference.choice, reference.chosen_by, reference.chosen = ReferenceSample.Choice.SIGNATURE_ONLY, actor, timezone.now()
         reference.files, reference.raw_deleted = [], timezone.now()
         reference.save()
-        audit("reference.withdraw", version, actor=actor, team=version.model.team, before={"choice": before}, after={"choice": reference.choice})
+        audit(
+            "reference.withdraw",
+            version,
+            actor=actor,
+            team=version.model.team,
+            before={"choice": before},
+            after={"choice": reference.choice},
+        )
     return remove_folder(reference_folder(version.pk))
 
 

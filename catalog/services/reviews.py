@@ -26,11 +26,22 @@ def version_submit(*, version: ModelVersion, actor: User | None, comment: str | 
     """ready -> in_review. comment: a new note to the curator; None keeps the old one."""
     version = locked(version)
     if version.state != VersionState.READY:
-        raise WrongState("Only a checked version can go into review.", detail=f"{version} is {version.get_state_display().lower()}.", fix="Wait for the checks, or mend what they found.")
+        raise WrongState(
+            "Only a checked version can go into review.",
+            detail=f"{version} is {version.get_state_display().lower()}.",
+            fix="Wait for the checks, or mend what they found.",
+        )
     version.state = VersionState.IN_REVIEW
     version.comment = version.comment if comment is None else comment
     version.save(update_fields=["state", "comment"])
-    audit("version.submit", version, actor=actor, team=version.model.team, before={"state": VersionState.READY}, after={"state": version.state})
+    audit(
+        "version.submit",
+        version,
+        actor=actor,
+        team=version.model.team,
+        before={"state": VersionState.READY},
+        after={"state": version.state},
+    )
     return version
 
 
@@ -52,9 +63,15 @@ def review_decide(*, version: ModelVersion, decision: str, reason: str, actor: U
     """
     version = locked(version)
     if version.state != VersionState.IN_REVIEW:
-        raise WrongState("This version does not wait for a review.", detail=f"{version} is {version.get_state_display().lower()}.", fix="Reload the queue.")
+        raise WrongState(
+            "This version does not wait for a review.",
+            detail=f"{version} is {version.get_state_display().lower()}.",
+            fix="Reload the queue.",
+        )
     if not may_review(actor, version):
-        raise NotYours("You cannot decide on your own version.", detail=f"{version} was published by you.", fix="Ask another curator of the team.")
+        raise NotYours(
+            "You cannot decide on your own version.", detail=f"{version} was published by you.", fix="Ask another curator of the team."
+        )
     if decision != Review.Decision.APPROVE and not reason.strip():
         raise WrongState("A reason is needed.", fix="Say what the author should change or why it is rejected.")
     review = Review.objects.create(version=version, reviewer=actor, decision=decision, reason=reason.strip())
@@ -65,9 +82,18 @@ def review_decide(*, version: ModelVersion, decision: str, reason: str, actor: U
         version.save(update_fields=["state"])
     else:
         version.state = VersionState.REJECTED
-        version.error_title, version.error_detail, version.error_fix = "A curator rejected this version.", review.reason, "Publish a new version that answers the reason."
+        version.error_title, version.error_detail, version.error_fix = (
+            "A curator rejected this version.",
+            review.reason,
+            "Publish a new version that answers the reason.",
+        )
         version.save(update_fields=["state", "error_title", "error_detail", "error_fix"])
-    after: dict[str, Any] = {"state": version.state, "decision": decision, "reason": review.reason, "own": version.created_by_id == actor.pk}
+    after: dict[str, Any] = {
+        "state": version.state,
+        "decision": decision,
+        "reason": review.reason,
+        "own": version.created_by_id == actor.pk,
+    }
     audit("review.decide", version, actor=actor, team=version.model.team, before={"state": VersionState.IN_REVIEW}, after=after)
     _tell_author(version, review)
     return review
@@ -106,7 +132,11 @@ def version_archive(*, version: ModelVersion, actor: User) -> ModelVersion:
     """Out of searches and lists, keeping its evidence. If it was the published one, the newest other published version takes its place."""
     version = locked(version)
     if version.state in (VersionState.CHECKING, VersionState.ARCHIVED):
-        raise WrongState("This version cannot be archived now.", detail=f"{version} is {version.get_state_display().lower()}.", fix="Wait for its checks to end.")
+        raise WrongState(
+            "This version cannot be archived now.",
+            detail=f"{version} is {version.get_state_display().lower()}.",
+            fix="Wait for its checks to end.",
+        )
     before = version.state
     version.state = VersionState.ARCHIVED
     version.save(update_fields=["state"])

@@ -69,7 +69,13 @@ def version_create(
         label_key=label_key(parsed.labels),
         size_bytes=sum(upload.size for upload in files),
     )
-    audit("version.create", version, actor=actor, team=model.team, after={"state": version.state, "format": file_format, "files": [file.name for file in files]})
+    audit(
+        "version.create",
+        version,
+        actor=actor,
+        team=model.team,
+        after={"state": version.state, "format": file_format, "files": [file.name for file in files]},
+    )
     dispatch.version_check(version=version, owner=actor)
     _take_model_files(version, files)
     if claimed_reference is not None:
@@ -78,7 +84,9 @@ def version_create(
 
 
 @transaction.atomic
-def version_recheck(*, version: ModelVersion, actor: User, spec: dict[str, Any] | None = None, reference: Reference | None = None) -> ModelVersion:
+def version_recheck(
+    *, version: ModelVersion, actor: User, spec: dict[str, Any] | None = None, reference: Reference | None = None
+) -> ModelVersion:
     """Check a rejected version again, with a corrected spec or another reference sample; its files need no second upload.
 
     Also for a version whose check was lost (no live job). Raises WrongState otherwise, or when its files have been deleted.
@@ -86,7 +94,11 @@ def version_recheck(*, version: ModelVersion, actor: User, spec: dict[str, Any] 
     version = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__team").get(pk=version.pk)
     lost = version.state == VersionState.CHECKING and not version_jobs(version).filter(state__in=LIVE).exists()
     if version.state != VersionState.REJECTED and not lost:
-        raise WrongState("Only a rejected version can be checked again.", detail=f"{version} is {version.get_state_display().lower()}.", fix="Publish a new version.")
+        raise WrongState(
+            "Only a rejected version can be checked again.",
+            detail=f"{version} is {version.get_state_display().lower()}.",
+            fix="Publish a new version.",
+        )
     if not incoming_folder(version.pk).is_dir():
         raise WrongState("The files of this version have been deleted.", fix="Publish a new version and upload them again.")
     claimed_reference = _claim_reference(reference, actor)
@@ -128,7 +140,11 @@ def format_of(names: Sequence[str]) -> str:
         if spec.accepted and any(name.lower().endswith(spec.extensions) for name in names):
             return spec.key
     known = ", ".join(ending for spec in FORMATS.values() if spec.accepted for ending in spec.extensions)
-    raise FormatRefused("No model file among the files.", detail=f"Found {', '.join(names)[:200] or 'none'}; expected one of {known}.", fix="Upload a model file in one of these formats.")
+    raise FormatRefused(
+        "No model file among the files.",
+        detail=f"Found {', '.join(names)[:200] or 'none'}; expected one of {known}.",
+        fix="Upload a model file in one of these formats.",
+    )
 
 
 def _claim_reference(reference: Reference | None, actor: User) -> Reference | None:
@@ -148,7 +164,9 @@ def _take_model_files(version: ModelVersion, uploads: Sequence[Upload]) -> None:
 def _take_reference(version: ModelVersion, reference: Reference, actor: User) -> None:
     """Names are kept as the person gave them; on disk a file has a number."""
     files = [{"name": upload.name, "stored": str(place), "size": upload.size} for place, upload in enumerate(reference.uploads)]
-    ReferenceSample.objects.create(version=version, choice=reference.choice, chosen_by=actor, chosen=timezone.now(), options=reference.options, files=files)
+    ReferenceSample.objects.create(
+        version=version, choice=reference.choice, chosen_by=actor, chosen=timezone.now(), options=reference.options, files=files
+    )
     for file, upload in zip(files, reference.uploads, strict=True):
         move_into(upload.path, reference_folder(version.pk) / str(file["stored"]))
     upload_discard(reference.uploads)

@@ -1,0 +1,287 @@
+"""The catalog list and the tabs of one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from catalog.access import model_for_user, versions_for_user
+from catalog.errors import BadPage
+from catalog.facets import FacetCounts, facet_counts, label_names, relaxations, value_label
+from catalog.filters import FACETS, ModelFilters, parse_filters
+from catalog.models import ModelVersion, RegisteredModel, Signature
+from catalog.paging import SORTS, Page, Sort, page_of, parse_sort
+from catalog.requests import person
+from catalog.summary import Bar, bars, confidence_labels
+
+PAGE_SIZES = {"table": 50, "cards": 24}
+TABLE_COLUMNS = (
+    "name",
+    "task",
+    "modality",
+    "labels",
+    "architecture",
+    "parameters",
+    "size",
+    "latency",
+    "accuracy",
+    "licence",
+    "team",
+    "updated",
+)
+NUMERIC = frozenset({"labels", "parameters", "size", "latency", "accuracy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A sortable column head. aria: "" when the list is not sorted by it."""
+
+    key: str
+    label: str
+    href: str
+    aria: str
+    numeric: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """An active filter and the address without it."""
+
+    facet: str
+    label: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class RailOption:
+    label: str
+    count: int
+    chosen: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class RailFacet:
+    key: str
+    label: str
+    options: list[RailOption]
+    open: bool
+
+
+@login_required
+def model_list(request: HttpRequest) -> HttpResponse:
+    """All state stands in the address: q, facets, sort, view, and the cursor after or before."""
+    user = person(request)
+    filters = parse_filters(request.GET)
+    view = "cards" if request.GET.get("view") == "cards" else "table"
+    sort = parse_sort(request.GET.get("sort", ""), searching=bool(filters.q))
+    visible = RegisteredModel.objects.visible_to(user)
+    matching = filters.apply(visible)
+    total = matching.count()
+    page = _page(matching, sort, request, PAGE_SIZES[view])
+    keep = {"sort": request.GET.get("sort", ""), "view": view if view == "cards" else ""}
+    counts = facet_counts(visible, filters)
+    context = {
+        "nav": "models",
+        "filters": filters,
+        "view": view,
+        "rows": page.rows,
+        "total": total,
+        "sort": sort,
+        "sorts": _headers(filters, sort, keep, ("name", *[key for key in SORTS if key != "name" and (key != "relevance" or filters.q)])),
+        "headers": _headers(filters, sort, keep, TABLE_COLUMNS),
+        "rail": [_rail(facet, filters, keep) for facet in counts if facet.options],
+        "chips": _chips(filters, counts, keep),
+        "clear_url": ModelFilters().query_string(**keep),
+        "table_url": filters.query_string(sort=keep["sort"]),
+        "cards_url": filters.query_string(sort=keep["sort"], view="cards"),
+        "next_url": filters.query_string(**keep, after=page.after) if page.after else "",
+        "previous_url": filters.query_string(**keep, before=page.before) if page.before else "",
+        "relaxed": [(item, filters.dropped(item.key).query_string(**keep)) for item in relaxations(visible, filters)]
+        if not total and filters.active
+        else [],
+        "nothing_at_all": not total and not filters.active,
+    }
+    return render(request, "catalog/model_list.html", context)
+
+
+def _page(matching: object, sort: Sort, request: HttpRequest, size: int) -> Page:
+    rows = matching.select_related("team").only(  # type: ignore[attr-defined]
+        "name", "title", "summary", "task", "modality", "licence", "visibility", "updated", "architecture", "parameters", "size_bytes", "accuracy", "latency_ms", "n_labels", "published_version_id", "team__slug", "team__name",
+    )  # fmt: skip
+    try:
+        return page_of(rows, sort, after=request.GET.get("after", ""), before=request.GET.get("before", ""), size=size)
+    except BadPage:
+        # An old bookmark in another order: its beginning is more useful than an error.
+        return page_of(rows, sort, size=size)
+
+
+def _headers(filters: ModelFilters, sort: Sort, keep: dict[str, str], keys: tuple[str, ...]) -> list[Header]:
+    found = []
+    for key in keys:
+        column = SORTS[key]
+        here = sort.column.key == key
+        down = not sort.descending if here else column.down
+        href = filters.query_string(**{**keep, "sort": f"{'-' if down else ''}{key}"})
+        aria = ("descending" if sort.descending else "ascending") if here else ""
+        found.append(Header(key, column.label, href, aria, key in NUMERIC))
+    return found
+
+
+def _rail(facet: FacetCounts, filters: ModelFilters, keep: dict[str, str]) -> RailFacet:
+    options = [
+        RailOption(item.label, item.count, item.chosen, filters.toggled(facet.key, item.value).query_string(**keep))
+        for item in facet.options
+    ]
+    return RailFacet(facet.key, facet.label, options, facet.any_chosen or facet.key in ("task", "modality", "labels"))
+
+
+def _chips(filters: ModelFilters, counts: list[FacetCounts], keep: dict[str, str]) -> list[Chip]:
+    chips = [Chip("Words", filters.q, filters.dropped("q").query_string(**keep))] if filters.q else []
+    names = label_names(filters.facets.get("labels", ())) if "labels" in filters.facets else {}
+    for key, values in filters.facets.items():
+        chips += [
+            Chip(FACETS[key].label, value_label(FACETS[key], value, names), filters.toggled(key, value).query_string(**keep))
+            for value in values
+        ]
+    return chips
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    key: str
+    label: str
+    href: str
+
+
+def model_context(request: HttpRequest, team: str, name: str, tab: str, *, edit: bool = False) -> dict[str, object]:
+    """What every tab shows: the model, the version it speaks of (?version=N, else the published, else the newest), the tabs."""
+    user = person(request)
+    model = model_for_user(user, team, name, edit=edit)
+    can_edit = edit or RegisteredModel.objects.editable_by(user).filter(pk=model.pk).exists()
+    versions = versions_for_user(user, model)
+    wanted = request.GET.get("version", "")
+    number = int(wanted) if wanted.isdecimal() and len(wanted) < 10 else None
+    version: ModelVersion | None
+    if number is not None:
+        version = versions.filter(number=number).first()
+    else:
+        version = versions.filter(pk=model.published_version_id).first() or versions.first()
+    if version is not None:
+        version.model = model
+    suffix = f"?version={number}" if number is not None else ""
+    keys = [
+        ("model_detail", "Overview"),
+        ("model_evidence", "Evidence"),
+        ("model_signature", "Behaviour signature"),
+        ("model_files", "Files & safety"),
+        ("version_list", "Versions"),
+    ]
+    keys += [("model_settings", "Settings")] if can_edit else []
+    tabs = [
+        Tab(key, label, reverse(f"catalog:{key}", args=[team, name]) + (suffix if key not in ("version_list", "model_settings") else ""))
+        for key, label in keys
+    ]
+    return {"nav": "models", "model": model, "version": version, "tabs": tabs, "tab": tab, "can_edit": can_edit, "crumbs": True}
+
+
+@login_required
+def model_detail(request: HttpRequest, team: str, name: str) -> HttpResponse:
+    context = model_context(request, team, name, "model_detail")
+    model = context["model"]
+    assert isinstance(model, RegisteredModel)
+    context["aliases"] = model.aliases.select_related("version")
+    return render(request, "catalog/model_detail.html", context)
+
+
+@login_required
+def model_evidence(request: HttpRequest, team: str, name: str) -> HttpResponse:
+    context = model_context(request, team, name, "model_evidence")
+    version = context["version"]
+    if isinstance(version, ModelVersion):
+        context["signature"] = Signature.objects.defer("arrays").filter(version=version).first()
+        context["searches"] = version.candidacies.count()  # type: ignore[attr-defined]  # the search app's reverse relation
+    return render(request, "catalog/model_evidence.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A bar plot with its table twin. hidden: labels beyond those drawn."""
+
+    key: str
+    title: str
+    caption: str
+    bars: list[Bar]
+    head: str
+    hidden: int
+
+
+@login_required
+def model_signature(request: HttpRequest, team: str, name: str) -> HttpResponse:
+    context = model_context(request, team, name, "model_signature")
+    version = context["version"]
+    if isinstance(version, ModelVersion):
+        signature = Signature.objects.defer("arrays").filter(version=version).first()
+        context["signature"] = signature
+        context["plots"] = _plots(version, signature) if signature else []
+    return render(request, "catalog/model_signature.html", context)
+
+
+def _plots(version: ModelVersion, signature: Signature) -> list[Plot]:
+    found: list[Plot] = []
+    summary, labels = signature.summary, version.labels
+
+    def add(key: str, title: str, caption: str, drawn: list[Bar], head: str, total: int) -> None:
+        found.append(Plot(key, title, caption, drawn, head, max(0, total - len(drawn))))
+
+    if counts := summary.get("true_counts"):
+        add(
+            "balance",
+            "Class balance of the reference sample",
+            "How many reference samples carry each label.",
+            bars(labels, counts, as_counts=True),
+            "Samples",
+            len(labels),
+        )
+    if counts := summary.get("predicted_counts"):
+        add(
+            "answers",
+            "What the model answers",
+            "How many reference samples it gives each label.",
+            bars(labels, counts, as_counts=True),
+            "Answers",
+            len(labels),
+        )
+    if recalls := summary.get("recalls"):
+        add(
+            "recall",
+            "Recall of each class",
+            "Share of the samples of a class that it finds.",
+            bars(labels, recalls, top=1.0),
+            "Recall",
+            len(labels),
+        )
+    if counts := summary.get("confidence_counts"):
+        add(
+            "confidence",
+            "Confidence",
+            "How sure it is of its answers.",
+            bars(confidence_labels(len(counts)), counts, as_counts=True),
+            "Samples",
+            len(counts),
+        )
+    return found
+
+
+@login_required
+def model_files(request: HttpRequest, team: str, name: str) -> HttpResponse:
+    context = model_context(request, team, name, "model_files")
+    version = context["version"]
+    if isinstance(version, ModelVersion):
+        context["files"] = list(version.files.all())
+        context["operators"] = sorted(version.facts.get("operators", {}).items(), key=lambda item: (-item[1], item[0]))
+    return render(request, "catalog/model_files.html", context)

@@ -1,0 +1,156 @@
+"""Versions of a model: list and comparison, one version's progress and state, and what can be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.defaultfilters import filesizeformat
+from django.views.decorators.http import require_POST
+
+from catalog import services
+from catalog.access import file_for_user, version_for_user, versions_for_user
+from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionState
+from catalog.requests import person, say_error
+from catalog.services.reviews import may_review
+from catalog.services.versions import version_jobs
+from catalog.storage import blob_path, incoming_folder
+from catalog.templatetags.catalog_format import compact, milliseconds, percent
+from catalog.views.models import model_context
+from gpuworker.core.errors import UserError
+
+STEPS = (("model", "Read the file"), ("trial", "Trial batch"), ("signature", "Behaviour signature"))
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    label: str
+    left: str
+    right: str
+
+    @property
+    def differs(self) -> bool:
+        return self.left != self.right
+
+
+@login_required
+def version_list(request: HttpRequest, team: str, name: str) -> HttpResponse:
+    """All versions this person may see; ?a=1&b=2 compares two."""
+    context = model_context(request, team, name, "version_list")
+    model = context["model"]
+    assert isinstance(model, RegisteredModel)
+    versions = list(
+        versions_for_user(person(request), model)
+        .select_related("signature")
+        .defer("program", "spec", "signature__arrays")
+        .prefetch_related("aliases")
+    )
+    chosen = {str(version.number): version for version in versions}
+    left, right = chosen.get(request.GET.get("a", "")), chosen.get(request.GET.get("b", ""))
+    context |= {"versions": versions, "a": left, "b": right, "comparison": _compare(left, right) if left and right else []}
+    return render(request, "catalog/version_list.html", context)
+
+
+def _compare(left: ModelVersion, right: ModelVersion) -> list[FactRow]:
+    rows = zip(_facts(left), _facts(right), strict=True)
+    return [FactRow(label, value, other) for (label, value), (_, other) in rows]
+
+
+def _facts(version: ModelVersion) -> list[tuple[str, str]]:
+    signature: Signature | None = getattr(version, "signature", None)
+    operators = version.facts.get("operators", {})
+    return [
+        ("State", version.get_state_display()),
+        ("Format", version.get_format_display()),
+        ("Architecture", version.architecture or "–"),
+        ("Parameters", compact(version.parameters)),
+        ("File size", filesizeformat(version.size_bytes or 0)),
+        ("Tensor bytes", filesizeformat(version.tensor_bytes or 0)),
+        ("Latency per sample", milliseconds(version.latency_ms)),
+        ("Memory", filesizeformat(version.memory_bytes or 0)),
+        ("Operators", f"{sum(operators.values())} of {len(operators)} kinds"),
+        ("Labels", ", ".join(version.labels[:20])),
+        ("Self-reported accuracy", percent(signature.accuracy) if signature else "–"),
+        ("Program", version.program_hash[:12] or "–"),
+    ]
+
+
+@login_required
+def version_detail(request: HttpRequest, team: str, name: str, number: int) -> HttpResponse:
+    """One version. While it is being checked the page asks for itself every two seconds."""
+    user = person(request)
+    version = version_for_user(user, team, name, number)
+    context = model_context(request, team, name, "version_list")
+    signature = Signature.objects.defer("arrays").filter(version=version).first()
+    done = {step["key"]: step for step in version.checks}
+    job = version_jobs(version).first()
+    checking = version.state == VersionState.CHECKING
+    context |= {
+        "version": version,
+        "signature": signature,
+        "reference": ReferenceSample.objects.filter(version=version).first(),
+        "reviews": version.reviews.select_related("reviewer"),
+        "job": job,
+        "checking": checking,
+        "stuck": checking and (job is None or not job.is_live),
+        "steps": [(label, done.get(key)) for key, label in STEPS],
+        "can_recheck": context["can_edit"]
+        and (version.state == VersionState.REJECTED or (checking and (job is None or not job.is_live)))
+        and incoming_folder(version.pk).is_dir(),
+        "can_review": version.state == VersionState.IN_REVIEW and may_review(user, version),
+        "aliases": version.aliases.all(),
+    }
+    return render(request, "catalog/version_detail.html", context)
+
+
+@login_required
+@require_POST
+def version_submit(request: HttpRequest, team: str, name: str, number: int) -> HttpResponse:
+    version = version_for_user(request.user, team, name, number, edit=True)
+    try:
+        services.version_submit(version=version, actor=person(request), comment=request.POST.get("comment", "")[:4000])
+        messages.success(request, "Sent into review.")
+    except UserError as error:
+        say_error(request, error)
+    return redirect(version)
+
+
+@login_required
+@require_POST
+def version_archive(request: HttpRequest, team: str, name: str, number: int) -> HttpResponse:
+    version = version_for_user(request.user, team, name, number, edit=True)
+    try:
+        services.version_archive(version=version, actor=person(request))
+        messages.success(request, "Archived: searches no longer consider this version.")
+    except UserError as error:
+        say_error(request, error)
+    return redirect(version)
+
+
+@login_required
+@require_POST
+def reference_withdraw(request: HttpRequest, team: str, name: str, number: int) -> HttpResponse:
+    version = version_for_user(request.user, team, name, number, edit=True)
+    if not ReferenceSample.objects.filter(version=version).exists():
+        raise Http404("This version has no reference sample.")
+    freed = services.reference_withdraw(version=version, actor=person(request))
+    messages.success(request, f"Withdrawn. The kept rows are deleted ({filesizeformat(freed)}).")
+    return redirect(version)
+
+
+@login_required
+def file_download(request: HttpRequest, team: str, name: str, number: int, file_id: int) -> FileResponse:
+    """The original file, as uploaded."""
+    return original(request, team, name, number, file_id)
+
+
+def original(request: HttpRequest, team: str, name: str, number: int, file_id: int) -> FileResponse:
+    """Shared with the API. 404 when the original was not kept."""
+    file = file_for_user(request.user, team, name, number, file_id)
+    path = blob_path(file.sha256)
+    if not file.kept or not path.exists():
+        raise Http404("The original file was not kept.")
+    return FileResponse(path.open("rb"), as_attachment=True, filename=file.name.rsplit("/", 1)[-1], content_type="application/octet-stream")
