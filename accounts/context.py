@@ -8,6 +8,6 @@ from django.http import HttpRequest
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
+    """shortcuts_off: this person switched single-key shortcuts off."""
     user = getattr(request, "user", None)
-    signed_in = bool(user and user.is_authenticated)
-    return {"can_curate": bool(signed_in and user.is_curator), "can_operate": bool(signed_in and user.is_staff)}
+    return {"shortcuts_off": bool(user and user.is_authenticated and not user.shortcuts)}

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 
 class Role(models.TextChoices):
@@ -44,8 +45,9 @@ class User(AbstractUser):
         """Teams in which this person may do what `role` may."""
         return Team.objects.filter(memberships__user=self, memberships__role__in=Role.at_least(role))
 
-    @property
+    @cached_property
     def is_curator(self) -> bool:
+        """Whether anything may wait for this person's review; asked by every page, once a request."""
         return self.is_superuser or self.teams_with_role(Role.CURATOR).exists()
 
 
@@ -65,11 +67,20 @@ class Team(models.Model):
         return self.name
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def of_user(self, user: User) -> MembershipQuerySet:
+        """A person's teams with the number of members each has, for their team list."""
+        members = models.Count("team__memberships")
+        return self.filter(user=user).select_related("team").annotate(n_members=members).order_by("team__name")
+
+
 class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=12, choices=Role.choices, default=Role.VIEWER)
     created = models.DateTimeField(default=timezone.now)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "team"], name="one_membership_per_team")]
@@ -83,11 +94,16 @@ class Scope(models.TextChoices):
     CATALOG_WRITE = "catalog:write", "Publish and change models"
     SEARCH_READ = "search:read", "Read sample sets and searches"
     SEARCH_WRITE = "search:write", "Upload samples and run searches"
+    OPERATE_READ = "operate:read", "Read metrics (operators only)"
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def live(self) -> ApiTokenQuerySet:
         return self.filter(revoked=None).filter(Q(expires=None) | Q(expires__gt=timezone.now()))
+
+    def of_user(self, user: User) -> ApiTokenQuerySet:
+        """Every token of a person that was not revoked, expired ones too, the newest first."""
+        return self.filter(user=user, revoked=None).order_by("-id")
 
 
 class ApiToken(models.Model):
@@ -112,6 +128,10 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint})"
+
+    @property
+    def is_live(self) -> bool:
+        return self.revoked is None and (self.expires is None or self.expires > timezone.now())
 
     @classmethod
     def issue(cls, user: User, *, name: str, scopes: list[str], expires: datetime | None) -> tuple[ApiToken, str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
+from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts.models import Membership, Role, Team, User, audit
+from accounts.models import ApiToken, Membership, Role, Team, User, audit
+from gpuworker.core.errors import UserError
 
 
 @transaction.atomic
@@ -31,25 +35,51 @@ def team_create(*, name: str, slug: str, actor: User) -> Team:
     return team
 
 
+class LastAdmin(UserError):
+    """A team must keep at least one admin."""
+
+    code = "last_admin"
+
+    def __init__(self, team: Team) -> None:
+        super().__init__("A team needs an admin.", detail=f"{team} would have none.", fix="Make somebody else admin first.")
+
+
 @transaction.atomic
 def membership_set(*, team: Team, user: User, role: str | None, actor: User) -> None:
-    """Give, change or (role None) take away a membership. The last admin of a team cannot leave it."""
-    current = Membership.objects.select_for_update().filter(team=team, user=user).first()
-    before = {"user": user.get_username(), "role": current.role if current else None}
-    if current and current.role == Role.ADMIN and role != Role.ADMIN:
-        others = Membership.objects.select_for_update().filter(team=team, role=Role.ADMIN).exclude(pk=current.pk)
-        if not others.exists():
-            raise LastAdmin(team)
+    """Give, change or (role None) take away a membership. The last admin of a team cannot leave it.
+
+    The team's row is locked first: of two admins who step down at the same moment, one is told that nobody would be left.
+    """
+    Team.objects.select_for_update().get(pk=team.pk)
+    current = Membership.objects.filter(team=team, user=user).first()
+    held = current.role if current else None
+    if held == role:
+        return
+    before = {"user": user.get_username(), "role": held}
+    if held == Role.ADMIN and not Membership.objects.filter(team=team, role=Role.ADMIN).exclude(user=user).exists():
+        raise LastAdmin(team)
     if role is None:
-        if current:
-            current.delete()
+        Membership.objects.filter(team=team, user=user).delete()
     else:
         Membership.objects.update_or_create(team=team, user=user, defaults={"role": role})
     audit("membership.set", team, actor=actor, team=team, before=before, after={"user": user.get_username(), "role": role})
 
 
-class LastAdmin(Exception):
-    """A team must keep at least one admin."""
+@transaction.atomic
+def token_create(*, user: User, name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiToken, str]:
+    """A token of this person and its text, which cannot be had again."""
+    token, text = ApiToken.issue(user, name=name, scopes=scopes, expires=timezone.now() + lifetime)
+    audit(
+        "token.create",
+        token,
+        actor=user,
+        after={"name": name, "scopes": token.scopes, "expires": token.expires and token.expires.isoformat()},
+    )
+    return token, text
 
-    def __init__(self, team: Team) -> None:
-        super().__init__(f"{team} would have no admin. Make somebody else admin first.")
+
+@transaction.atomic
+def token_revoke(*, token: ApiToken, actor: User) -> None:
+    """The token is refused from now on. Revoking it again changes nothing."""
+    if ApiToken.objects.filter(pk=token.pk, revoked=None).update(revoked=timezone.now()):
+        audit("token.revoke", token, actor=actor, before={"revoked": False}, after={"revoked": True})

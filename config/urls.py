@@ -10,4 +10,9 @@ urlpatterns = [
     path("readyz", health.ready, name="readyz"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("", include("accounts.urls")),
+    path("", include("jobs.urls")),
+    path("uploads/", include("uploads.urls")),
+    path("api/", include("accounts.api.urls")),
+    path("api/", include("jobs.api.urls")),
 ]

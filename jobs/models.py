@@ -21,11 +21,17 @@ class JobState(models.TextChoices):
 
 
 LIVE = (JobState.QUEUED, JobState.RUNNING)
+RESEND_AT_MOST = 300.0  # seconds between two messages about a job that waits
 
 
 class JobQuerySet(models.QuerySet["Job"]):
     def live(self) -> JobQuerySet:
         return self.filter(state__in=LIVE)
+
+    def listed(self, state: str) -> JobQuerySet:
+        """The operator's list, of one state or (empty) of all, with the owners."""
+        rows = self.select_related("owner")
+        return rows.filter(state=state) if state else rows
 
     def expired(self, now: datetime) -> JobQuerySet:
         """Live jobs whose lease ran out: lost by the broker, or their worker died."""
@@ -41,7 +47,8 @@ class Job(models.Model):
     """One unit of background work.
 
     `kind` is the task's name, `subject_id` the row it works on. `attempt` is a fencing token: each claim needs the
-    current one, and the sweeper adds one when it re-queues, so that a late worker's writes are refused.
+    current one, and it grows when a running job is taken from its worker, so that a late worker's writes are refused.
+    It counts starts, not messages: a job that waits long is sent again under the same number.
     """
 
     kind = models.CharField(max_length=60)
@@ -73,7 +80,9 @@ class Job(models.Model):
             models.Index(fields=["owner", "-id"], name="job_owner"),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["kind", "subject_id"], condition=Q(state__in=["queued", "running"]), name="one_live_job_per_subject"),
+            models.UniqueConstraint(
+                fields=["kind", "subject_id"], condition=Q(state__in=["queued", "running"]), name="one_live_job_per_subject"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -83,14 +92,23 @@ class Job(models.Model):
     def is_live(self) -> bool:
         return self.state in LIVE
 
+    @property
+    def can_retry(self) -> bool:
+        return self.state in (JobState.FAILED, JobState.ERRORED, JobState.CANCELLED)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run, or ran; None before its start."""
+        return ((self.finished or timezone.now()) - self.started).total_seconds() if self.started else None
+
     def _mine(self) -> JobQuerySet:
         return Job.objects.filter(pk=self.pk, attempt=self.attempt, worker=self.worker, state=JobState.RUNNING)
 
     @classmethod
     def claim(cls, job_id: int, attempt: int, worker: str) -> Job | None:
-        """Take a queued job; None when the message is stale (another attempt, already taken, or ended)."""
+        """Take a queued job; None when the message is stale (another attempt, already taken, cancelled, or ended)."""
         now = timezone.now()
-        taken = cls.objects.filter(pk=job_id, attempt=attempt, state=JobState.QUEUED).update(
+        taken = cls.objects.filter(pk=job_id, attempt=attempt, state=JobState.QUEUED, cancel_requested=False).update(
             state=JobState.RUNNING,
             worker=worker,
             started=now,
@@ -115,22 +133,38 @@ class Job(models.Model):
 
     def end(self, state: JobState, *, title: str = "", detail: str = "", fix: str = "") -> bool:
         """Final state; False when the job was taken away meanwhile."""
-        values: dict[str, Any] = {"state": state, "finished": timezone.now(), "error_title": title[:300], "error_detail": detail, "error_fix": fix}
+        values: dict[str, Any] = {
+            "state": state,
+            "finished": timezone.now(),
+            "error_title": title[:300],
+            "error_detail": detail,
+            "error_fix": fix,
+        }
         if state == JobState.SUCCEEDED:
             values |= {"progress": 1.0, "progress_text": ""}
         return bool(self._mine().update(**values))
 
     def requeue(self) -> bool:
-        """Sweeper: hand an expired job to whoever comes next. Conditional on what was seen, so two sweepers cannot both do it."""
+        """Hand a job to whoever comes next. Conditional on what was seen, so two sweepers cannot both do it.
+
+        A queued job is only to be sent again, the less often the longer it waits, since its messages pile up in the broker.
+        """
+        now = timezone.now()
+        pause = settings.JOB_LEASE_SECONDS + 10
+        if self.state == JobState.QUEUED:
+            pause = max(pause, min(RESEND_AT_MOST, (now - self.created).total_seconds() / 2))
         seen = Job.objects.filter(pk=self.pk, attempt=self.attempt, state=self.state, lease_until=self.lease_until)
-        return bool(
-            seen.update(
-                state=JobState.QUEUED,
-                attempt=F("attempt") + 1,
-                worker="",
-                lease_until=timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS + 10),
-            )
-        )
+        lost = 1 if self.state == JobState.RUNNING else 0
+        lease = now + timedelta(seconds=pause)
+        return bool(seen.update(state=JobState.QUEUED, attempt=F("attempt") + lost, worker="", lease_until=lease))
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self) -> WorkerQuerySet:
+        return self.filter(seen__gt=timezone.now() - Worker.STALE_AFTER)
+
+    def taking_work(self) -> WorkerQuerySet:
+        return self.alive().filter(draining=False)
 
 
 class Worker(models.Model):
@@ -146,13 +180,16 @@ class Worker(models.Model):
     draining = models.BooleanField(default=False)
     walls = models.JSONField(default=dict)
 
+    objects = WorkerQuerySet.as_manager()
+
+    STALE_AFTER = timedelta(seconds=30)
+    FORGET_AFTER = timedelta(days=1)
+
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
-
-    STALE_AFTER = timedelta(seconds=30)
 
     @property
     def alive(self) -> bool:

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import User
-from jobs.models import LIVE, Job, JobState
+from accounts.models import User, audit
+from jobs.models import LIVE, Job, JobState, Worker
+from jobs.queue import queue_state, waiting_reason
 
 
 def job_start(*, kind: str, subject_id: int, label: str, owner: User | None, url: str = "") -> Job:
@@ -34,26 +35,68 @@ def job_send(job: Job) -> None:
 
 
 def job_cancel(*, job: Job) -> None:
-    """Ask for the end. A queued job ends at once; a running one at its next check."""
-    ended = Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.CANCELLED, finished=timezone.now(), cancel_requested=True)
-    if not ended:
-        Job.objects.filter(pk=job.pk, state=JobState.RUNNING).update(cancel_requested=True)
+    """Ask for the end. A queued job ends at once; a running one at its next check.
+
+    The flag comes first: a job that the sweeper re-queues between the two updates is not claimed again, and the sweeper ends it.
+    """
+    Job.objects.filter(pk=job.pk, state__in=LIVE).update(cancel_requested=True)
+    Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.CANCELLED, finished=timezone.now())
+
+
+def job_retry(*, job: Job) -> Job:
+    """Start the same work again as a new job; the old row stays as it ended. A job that still lives is returned as it is."""
+    return job_start(kind=job.kind, subject_id=job.subject_id, label=job.label, owner=job.owner, url=job.url)
+
+
+def job_requeue(*, job: Job) -> bool:
+    """An operator takes a live job from its worker, or sends it once more; whatever the old worker still writes is refused."""
+    if not job.is_live or not job.requeue():
+        return False
+    job.refresh_from_db()
+    job_send(job)
+    return True
+
+
+def job_waiting_reason(job: Job) -> str:
+    """Why a queued job waits, for people; "" for any other. A list asks `jobs.queue.explain`, which looks at the queue once."""
+    return waiting_reason(job, queue_state()) if job.state == JobState.QUEUED else ""
 
 
 def job_sweep() -> list[Job]:
-    """Re-queue what was lost. A job that keeps killing its worker ends visibly after JOB_MAX_ATTEMPTS."""
+    """Re-queue what was lost; returns that. A job that was to be cancelled, or keeps killing its worker, ends visibly."""
     again: list[Job] = []
     for job in Job.objects.expired(timezone.now()):
-        if job.state == JobState.RUNNING and job.attempt >= settings.JOB_MAX_ATTEMPTS:
-            Job.objects.filter(pk=job.pk, attempt=job.attempt, state=job.state, lease_until=job.lease_until).update(
-                state=JobState.ERRORED,
-                finished=timezone.now(),
-                error_title="The worker died every time it tried this.",
-                error_detail=f"{job.attempt} attempts, the last on {job.worker}.",
-                error_fix="Try again with fewer or smaller inputs, or ask the operator to look at the worker's log.",
+        if job.cancel_requested:
+            _end_lost(job, JobState.CANCELLED)
+        elif job.state == JobState.RUNNING and job.attempt >= settings.JOB_MAX_ATTEMPTS:
+            _end_lost(
+                job,
+                JobState.ERRORED,
+                title="The worker died every time it tried this.",
+                detail=f"{job.attempt} attempts, the last on {job.worker}.",
+                fix="Try again with fewer or smaller inputs, or ask the operator to look at the worker's log.",
             )
         elif job.requeue():
             job.refresh_from_db()
             job_send(job)
             again.append(job)
     return again
+
+
+def _end_lost(job: Job, state: JobState, *, title: str = "", detail: str = "", fix: str = "") -> None:
+    """End a job whose worker is gone; only if it is still as it was seen."""
+    seen = Job.objects.filter(pk=job.pk, attempt=job.attempt, state=job.state, lease_until=job.lease_until)
+    seen.update(state=state, finished=timezone.now(), error_title=title, error_detail=detail, error_fix=fix)
+
+
+def worker_drain(*, worker: Worker, draining: bool, actor: User) -> None:
+    """A draining worker ends what it does and takes nothing new."""
+    with transaction.atomic():
+        if Worker.objects.filter(pk=worker.pk).exclude(draining=draining).update(draining=draining):
+            audit("worker.drain", worker, actor=actor, before={"draining": not draining}, after={"draining": draining})
+
+
+def worker_forget() -> int:
+    """Delete workers that have been silent for a day; returns how many."""
+    deleted, _ = Worker.objects.filter(seen__lt=timezone.now() - Worker.FORGET_AFTER).delete()
+    return deleted

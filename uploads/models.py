@@ -59,3 +59,7 @@ class Upload(models.Model):
     @property
     def is_complete(self) -> bool:
         return self.offset == self.size
+
+    @property
+    def is_expired(self) -> bool:
+        return not self.claimed and self.expires < timezone.now()
