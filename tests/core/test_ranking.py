@@ -125,6 +125,14 @@ def test_pairs_are_compared_on_the_same_samples():
     assert standing(ran, mean, shared, None, None).better.tolist() == [[False, True], [False, False]]
 
 
+def test_rounding_does_not_decide_between_copies():
+    covariance = np.full((2, 2), 0.0025)
+    covariance[1, 1] += 1e-13
+    found = standing(np.arange(2), np.array([0.8, 0.8 + 1e-9]), covariance, None, None)
+    assert found.p_best == pytest.approx([0.5, 0.5])
+    assert not found.better.any()
+
+
 @pytest.mark.parametrize(
     ("answers", "kind", "cause", "step"),
     [

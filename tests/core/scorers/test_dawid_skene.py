@@ -66,6 +66,12 @@ def test_copies_count_once_and_easy_samples_keep_their_votes():
     assert sorted(weights) == pytest.approx([1, 1 + 4 * (39 / 40) ** 40])
 
 
+def test_constant_answers_do_not_vote():
+    votes = np.array([[0, 1, 1], [2, 2, 2], [1, 1, 0], [0, 0, 0]])
+    assert voters(votes).votes.tolist() == [[0, 1, 1], [1, 1, 0]]
+    assert len(voters(votes[[1, 3]]).votes) == 0
+
+
 def test_copies_of_a_bad_model_do_not_take_over():
     rng = np.random.default_rng(4)
     truth, answers = crowd(rng, 6, 400, 4, ability=1.5, spread=0.3)

@@ -213,6 +213,22 @@ def test_separability_is_small_for_equal_and_large_for_distant_sets():
     assert separability(a[:1], b) == 0.0
 
 
+def test_a_row_does_not_count_towards_its_own_side():
+    rng = np.random.default_rng(2)
+    a, b = (rng.normal(size=(10, 400)).astype(np.float32) for _ in range(2))
+    assert separability(a, b) < 0.5
+
+
+def test_a_rare_feature_does_not_tell_equal_sets_apart():
+    rng = np.random.default_rng(3)
+    rows = np.concatenate([rng.normal(size=(600, 10)), np.zeros((600, 6))], axis=1).astype(np.float32)
+    rows[np.arange(0, 600, 97), 10 + np.arange(7) % 6] = 0.3
+    here, there = (sketch_rows(signatures.compute("image", features=part)) for part in (rows[:300], rows[300:]))
+    assert here is not None
+    assert there is not None
+    assert separability(here, there) < 0.3
+
+
 def test_a_constant_feature_does_not_break_separability():
     rows = np.zeros((40, 3), dtype=np.float32)
     assert separability(rows, rows) == 0.0
