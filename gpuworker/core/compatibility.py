@@ -24,7 +24,9 @@ def compatible(batch_meta: Mapping[str, Any], spec_input: Mapping[str, Any], spe
     if modality == "series":
         return _series(batch_meta, spec_input)
     if modality == "table":
-        return _missing([column["name"] for column in spec_input["columns"]], [column["name"] for column in batch_meta["columns"]], "columns")
+        return _missing(
+            [column["name"] for column in spec_input["columns"]], [column["name"] for column in batch_meta["columns"]], "columns"
+        )
     if modality == "pair":
         return _missing(spec_input.get("attributes", ()), batch_meta["attributes"], "attributes")
     if modality in ("image", "text"):

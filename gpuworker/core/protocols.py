@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the modalities import this module
+    from gpuworker.core.modalities.options import ReadOptions
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,9 +63,11 @@ class Modality(Protocol):
 
     FEATURES_VERSION: str
 
-    def read(self, files: Sequence[SourceFile], options: Mapping[str, Any]) -> ReadResult: ...
+    def read(self, files: Sequence[SourceFile], options: ReadOptions) -> ReadResult: ...
 
-    def encode(self, batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any]) -> dict[str, NDArray[Any]]: ...
+    def encode(
+        self, batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any], model_inputs: Sequence[str]
+    ) -> dict[str, NDArray[Any]]: ...
 
     def features(self, batch: SampleBatch) -> NDArray[np.float32]: ...
 

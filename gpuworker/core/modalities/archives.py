@@ -48,7 +48,9 @@ def zip_entries(file: SourceFile, caps: Caps, log: ProblemLog) -> Iterator[tuple
         raise LimitExceeded("The zip holds too many files.", detail=f"{file.name}: {len(infos)}, allowed {caps.entries}.", fix="Split it.")
     total = sum(info.file_size for info in infos)
     if total > caps.inflated_bytes:
-        raise LimitExceeded("The zip is too large unpacked.", detail=f"{file.name}: {total} bytes, allowed {caps.inflated_bytes}.", fix="Split it.")
+        raise LimitExceeded(
+            "The zip is too large unpacked.", detail=f"{file.name}: {total} bytes, allowed {caps.inflated_bytes}.", fix="Split it."
+        )
     for info in infos:
         if info.filename.startswith("__MACOSX/") or posixpath.basename(info.filename).startswith("."):
             continue
@@ -89,7 +91,9 @@ def npz_headers(file: SourceFile, caps: Caps) -> dict[str, ArrayHeader]:
     archive = _open(file)
     infos = archive.infolist()
     if len(infos) > _MAX_ARRAYS:
-        raise LimitExceeded("The .npz holds too many arrays.", detail=f"{file.name}: {len(infos)}, allowed {_MAX_ARRAYS}.", fix="Keep only the samples.")
+        raise LimitExceeded(
+            "The .npz holds too many arrays.", detail=f"{file.name}: {len(infos)}, allowed {_MAX_ARRAYS}.", fix="Keep only the samples."
+        )
     headers: dict[str, ArrayHeader] = {}
     for info in infos:
         if info.flag_bits & 0x1 or info.compress_type not in _PACKINGS:
@@ -179,9 +183,13 @@ def _read_data(stream: BinaryIO | IO[bytes], place: str) -> NDArray[Any]:
 def _check_bytes(file: SourceFile, key: str, header: ArrayHeader, caps: Caps) -> None:
     if header.nbytes > caps.inflated_bytes:
         raise LimitExceeded(
-            "The array is too large.", detail=f"{file.name}: {key} has {header.nbytes} bytes, allowed {caps.inflated_bytes}.", fix="Keep fewer samples."
+            "The array is too large.",
+            detail=f"{file.name}: {key} has {header.nbytes} bytes, allowed {caps.inflated_bytes}.",
+            fix="Keep fewer samples.",
         )
 
 
 def _broken(file: SourceFile, detail: str) -> UnreadableSamples:
-    return UnreadableSamples("The file cannot be read.", detail=f"{file.name}: {detail}"[:400], fix="Save it again with numpy.savez or a zip program.")
+    return UnreadableSamples(
+        "The file cannot be read.", detail=f"{file.name}: {detail}"[:400], fix="Save it again with numpy.savez or a zip program."
+    )

@@ -14,7 +14,9 @@ def require_fit(batch: SampleBatch, spec: Mapping[str, Any]) -> None:
     """Raises Incompatible, with the reason, when the batch cannot be fed as `spec` says."""
     reason = compatible({**batch.meta, "modality": batch.modality}, spec)
     if reason:
-        raise Incompatible("The samples do not fit the model.", detail=reason, fix="Choose another model, or give the samples what it needs.")
+        raise Incompatible(
+            "The samples do not fit the model.", detail=reason, fix="Choose another model, or give the samples what it needs."
+        )
 
 
 def only_input(model_inputs: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from gpuworker.core.modalities.archives import npz_array, npz_headers, text_item
 from gpuworker.core.modalities.batches import OFFSETS
 from gpuworker.core.modalities.image_encode import encode
 from gpuworker.core.modalities.image_features import FEATURES_VERSION, features, near_keys, values
-from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions, parse_options
+from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
 from gpuworker.core.modalities.pixels import decode, image_at, shrink, to_pil
 from gpuworker.core.modalities.problems import ProblemLog
 from gpuworker.core.modalities.results import finish
@@ -49,25 +49,24 @@ class _Collected:
     decoded: int = 0
 
 
-def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = DEFAULT_CAPS) -> ReadResult:
-    """A batch of all usable images. Raises UnreadableSamples when there is none, or when the options do not fit."""
-    chosen = parse_options(options)
+def read(files: Sequence[SourceFile], options: ReadOptions, caps: Caps = DEFAULT_CAPS) -> ReadResult:
+    """A batch of all usable images. Raises UnreadableSamples when there is none."""
     log = ProblemLog(caps.problems)
-    side = _side(files, chosen, caps)
+    side = _side(files, options, caps)
     found = _Collected()
     for file in files:
         try:
-            _read_file(file, chosen, caps, side, found, log)
+            _read_file(file, options, caps, side, found, log)
         except (UnreadableSamples, LimitExceeded) as error:
             log.add(file.name, f"{error.title} {error.detail}".strip())
-        if _full(found, chosen, caps):
+        if _full(found, options, caps):
             break
     if found.decoded > caps.decoded_bytes or len(found.images) > caps.rows:
         log.add(found.origin[-1][0], f"Only the first {len(found.images) - 1} images are used: the set is too large.")
         found.images.pop(), found.labels.pop(), found.origin.pop()
     if not found.images:
         raise log.nothing_usable(_FIX)
-    return finish(_batch(found.images, side), found.labels, found.label_names, found.origin, chosen, log, near_keys, _FIX)
+    return finish(_batch(found.images, side), found.labels, found.label_names, found.origin, options, log, near_keys, _FIX)
 
 
 def preview(batch: SampleBatch, index: int) -> dict[str, Any]:
@@ -199,7 +198,9 @@ def _jpeg_rows(jpeg: NDArray[Any], offset: NDArray[Any], file: SourceFile) -> tu
     ends = offset.ravel().tolist()
     sane = jpeg.dtype == np.uint8 and jpeg.ndim == 1 and offset.dtype.kind in "iu" and ends and ends[0] >= 0 and ends[-1] <= jpeg.size
     if not sane or any(low > high for low, high in zip(ends[:-1], ends[1:], strict=True)):
-        raise UnreadableSamples("Its offsets do not cut its image bytes.", detail=f"{file.name}: jpeg (bytes,) uint8, offset (N + 1,) rising.")
+        raise UnreadableSamples(
+            "Its offsets do not cut its image bytes.", detail=f"{file.name}: jpeg (bytes,) uint8, offset (N + 1,) rising."
+        )
     return len(ends) - 1, (jpeg[low:high].tobytes() for low, high in zip(ends[:-1], ends[1:], strict=True))
 
 
@@ -211,7 +212,9 @@ def _pixel_rows(array: NDArray[Any], layout: str) -> NDArray[Any]:
     if array.ndim == 4 and (layout == "NCHW" or (not layout and first)):
         array = array.transpose(0, 2, 3, 1)
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:] or array.dtype.kind not in "biuf":
-        raise UnreadableSamples("Its images have the wrong shape.", detail=f"Found {array.dtype} {array.shape}, expected (N,H,W) or (N,H,W,C) with C 1 or 3.")
+        raise UnreadableSamples(
+            "Its images have the wrong shape.", detail=f"Found {array.dtype} {array.shape}, expected (N,H,W) or (N,H,W,C) with C 1 or 3."
+        )
     return array
 
 

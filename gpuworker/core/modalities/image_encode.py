@@ -76,7 +76,7 @@ def _scaled(frames: NDArray[np.uint8], spec: Mapping[str, Any]) -> NDArray[Any]:
     mean, std = np.atleast_1d(spec.get("mean", 0.0)), np.atleast_1d(spec.get("std", 1.0))
     table = ((values[:, None] - mean) / std).astype(spec["dtype"])
     if table.shape[1] == 1:
-        return table[:, 0][frames]
+        return np.asarray(table[:, 0][frames])
     return np.stack([table[:, c][frames[..., c]] for c in range(frames.shape[3])], axis=-1)
 
 

@@ -35,8 +35,8 @@ def features(batch: SampleBatch) -> NDArray[np.float32]:
     kernels = _kernels()
     blocks = []
     for start in range(0, batch.n, _CHUNK):
-        rgb = framed(batch, start, min(start + _CHUNK, batch.n), _FRAME).astype(np.float32) / 255
-        grey = rgb @ _LUMA
+        rgb = framed(batch, start, min(start + _CHUNK, batch.n), _FRAME).astype(np.float32) / np.float32(255)
+        grey: NDArray[np.float32] = np.asarray(rgb @ _LUMA, np.float32)
         blocks.append(np.concatenate([_hog(grey), _thumbnail(grey), _colour(rgb, grey), _responses(rgb, kernels)], axis=1))
     return np.concatenate(blocks).astype(np.float32)
 
@@ -71,7 +71,7 @@ def _kernels() -> NDArray[np.float32]:
     """(75, 32): each column has mean 0 and length 1."""
     kernels = fixed_uniform(FEATURES_VERSION + "/kernels", _REACH * _REACH * 3, _KERNELS)
     kernels -= kernels.mean(0)
-    return kernels / np.linalg.norm(kernels, axis=0)
+    return np.asarray(kernels / np.linalg.norm(kernels, axis=0), np.float32)
 
 
 def _hog(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,12 +87,12 @@ def _hog(grey: NDArray[np.float32]) -> NDArray[np.float32]:
         share = np.clip(1 - distance, 0, 1) * size
         hist[..., b] = share.reshape(len(grey), cells, _CELL, cells, _CELL).sum((2, 4))
     flat = hist.reshape(len(grey), -1)
-    return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-3)
+    return np.asarray(flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     part = _SIDE // 8
-    return grey.reshape(len(grey), 8, part, 8, part).mean((2, 4)).reshape(len(grey), -1)
+    return np.asarray(grey.reshape(len(grey), 8, part, 8, part).mean((2, 4)).reshape(len(grey), -1), np.float32)
 
 
 def _colour(rgb: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,6 +109,8 @@ def _responses(rgb: NDArray[np.float32], kernels: NDArray[np.float32]) -> NDArra
     answer = windows.transpose(0, 1, 2, 4, 5, 3).reshape(n, rows, columns, -1) @ kernels
     positive = np.maximum(answer, 0)
     half = rows // 2
-    quarters = [positive[:, r, c].mean((1, 2)) for r in (slice(None, half), slice(half, None)) for c in (slice(None, half), slice(half, None))]
+    quarters = [
+        positive[:, r, c].mean((1, 2)) for r in (slice(None, half), slice(half, None)) for c in (slice(None, half), slice(half, None))
+    ]
     share = (answer > 1e-3).mean((1, 2), dtype=np.float32)
     return np.concatenate([*quarters, share, np.abs(answer).mean((1, 2))], axis=1)

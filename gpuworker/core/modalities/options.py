@@ -21,7 +21,10 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "columns": _NAMES | {"description": "input columns; text: the one column that holds the text"},
         "label_column": _NAME,
-        "labels_from": {"enum": ["auto", "none", "folder"], "description": "auto: label_column, or y of an .npz; folder: the last folder of a path"},
+        "labels_from": {
+            "enum": ["auto", "none", "folder"],
+            "description": "auto: label_column, or y of an .npz; folder: the last folder of a path",
+        },
         "label_names": _NAMES | {"description": "the labels in order; whole numbers count into them"},
         "where_column": _NAME | {"description": "with where_value: keep only rows whose cell reads so"},
         "where_value": {"type": "string", "maxLength": 400},
@@ -74,7 +77,9 @@ def parse_options(document: Mapping[str, Any]) -> ReadOptions:
     error = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(document))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the options"
-        raise UnreadableSamples("The reading options do not fit.", detail=f"At {place}: {error.message[:300]}", fix="Choose columns, labels and window again.")
+        raise UnreadableSamples(
+            "The reading options do not fit.", detail=f"At {place}: {error.message[:300]}", fix="Choose columns, labels and window again."
+        )
     return ReadOptions(**{f.name: _frozen(document[f.name]) for f in fields(ReadOptions) if f.name in document})
 
 

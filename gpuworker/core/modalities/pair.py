@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from gpuworker.core.modalities.batches import string_column, strings
 from gpuworker.core.modalities.fitting import only_input, require_fit
-from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, parse_options
+from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
 from gpuworker.core.modalities.records import as_text, read_records
 from gpuworker.core.modalities.results import finish
@@ -41,12 +41,11 @@ _COUNTS = {"analyzer": "word", "ngrams": [1, 1], "lowercase": True, "weighting":
 _FIX = "Upload CSV, TSV, Parquet or JSONL with columns left_<attribute> and right_<attribute>."
 
 
-def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = DEFAULT_CAPS) -> ReadResult:
-    """A batch of all pairs with both records filled. Raises UnreadableSamples when there is none, or when the options do not fit."""
-    chosen = parse_options(options)
+def read(files: Sequence[SourceFile], options: ReadOptions, caps: Caps = DEFAULT_CAPS) -> ReadResult:
+    """A batch of all pairs with both records filled. Raises UnreadableSamples when there is none."""
     log = ProblemLog(caps.problems)
-    records = read_records(files, chosen, caps, log)
-    attributes = attributes_of(chosen.columns or records.names)
+    records = read_records(files, options, caps, log)
+    attributes = attributes_of(options.columns or records.names)
     if not records.origin or not attributes:
         if records.origin:
             log.add(records.origin[0][0], f"No attribute stands on both sides; its columns are {', '.join(records.names[:20])}.")
@@ -61,15 +60,19 @@ def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = D
             kept.append(i)
     arrays: dict[str, NDArray[Any]] = {}
     for j in range(len(attributes)):
-        arrays |= string_column(f"left.{j}", [sides[LEFT][j][i] for i in kept]) | string_column(f"right.{j}", [sides[RIGHT][j][i] for i in kept])
+        arrays |= string_column(f"left.{j}", [sides[LEFT][j][i] for i in kept]) | string_column(
+            f"right.{j}", [sides[RIGHT][j][i] for i in kept]
+        )
     batch = SampleBatch("pair", len(kept), arrays, {"modality": "pair", "attributes": attributes})
-    labels = [records.columns[chosen.label_column][i] for i in kept] if chosen.label_column else None
-    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], chosen, log, near_keys, _FIX)
+    labels = [records.columns[options.label_column][i] for i in kept] if options.label_column else None
+    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], options, log, near_keys, _FIX)
 
 
 def attributes_of(columns: Sequence[str]) -> list[str]:
     """The attributes that stand on both sides, in the order of the left columns."""
-    return [name.removeprefix(LEFT) for name in columns if name.startswith(LEFT) and name != LEFT and RIGHT + name.removeprefix(LEFT) in columns]
+    return [
+        name.removeprefix(LEFT) for name in columns if name.startswith(LEFT) and name != LEFT and RIGHT + name.removeprefix(LEFT) in columns
+    ]
 
 
 def encode(batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any], model_inputs: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -83,7 +86,10 @@ def encode(batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any], m
     left, right = _sides(batch, attributes, start, stop)
     if spec["kind"] == "record_similarity":
         return {name: record_similarity(left, right)}
-    a, b = (hashed_ngrams([" ".join(filter(None, row)) for row in zip(*side, strict=True)], {**_COUNTS, "features": spec["features"]}) for side in (left, right))
+    a, b = (
+        hashed_ngrams([" ".join(filter(None, row)) for row in zip(*side, strict=True)], {**_COUNTS, "features": spec["features"]})
+        for side in (left, right)
+    )
     return {name: np.concatenate([a, b, np.abs(a - b), a * b], axis=1)}
 
 
@@ -103,7 +109,14 @@ def _features(batch: SampleBatch, start: int, stop: int) -> NDArray[np.float32]:
     greatest = np.where(filled[:, :, None], chosen, 0).max(1)
     mean = (chosen * filled[:, :, None]).sum(1) / count
     texts = [" ".join(filter(None, row)) for row in zip(*left, *right, strict=True)]
-    blocks = [record_similarity(left, right), least, mean, greatest, filled.mean(1)[:, None], _WORDS_WEIGHT * projected(texts, FEATURES_VERSION, _PROJECTED)]
+    blocks = [
+        record_similarity(left, right),
+        least,
+        mean,
+        greatest,
+        filled.mean(1)[:, None],
+        _WORDS_WEIGHT * projected(texts, FEATURES_VERSION, _PROJECTED),
+    ]
     return np.concatenate(blocks, axis=1).astype(np.float32)
 
 

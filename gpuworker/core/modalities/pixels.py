@@ -16,7 +16,18 @@ from gpuworker.core.protocols import SampleBatch
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, Image.DecompressionBombError)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class _Refused(ValueError):

@@ -71,7 +71,14 @@ def _check_columns(file: SourceFile, sheet: Sheet, options: ReadOptions) -> None
 
 
 def _append(
-    columns: dict[str, list[Cell]], origin: list[tuple[str, int]], file: SourceFile, sheet: Sheet, options: ReadOptions, caps: Caps, log: ProblemLog, rows: int
+    columns: dict[str, list[Cell]],
+    origin: list[tuple[str, int]],
+    file: SourceFile,
+    sheet: Sheet,
+    options: ReadOptions,
+    caps: Caps,
+    log: ProblemLog,
+    rows: int,
 ) -> None:
     for name in sheet.names:
         columns.setdefault(name, [None] * len(origin))
@@ -149,7 +156,9 @@ def is_numeric(cells: Sequence[Cell]) -> bool:
     return filled
 
 
-def labels_of(cells: Sequence[Cell], wanted: Sequence[str], origin: Sequence[tuple[str, int]], log: ProblemLog) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def labels_of(
+    cells: Sequence[Cell], wanted: Sequence[str], origin: Sequence[tuple[str, int]], log: ProblemLog
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """(N,) indexes into the returned names; -1 for a cell that names no label, which is reported.
 
     wanted: the names in order. Cells are names, or whole numbers counting into `wanted`. Without `wanted` the names are

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from gpuworker.core.modalities.batches import row_digests, take
 from gpuworker.core.modalities.options import ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
-from gpuworker.core.modalities.records import Cell, labels_of
+from gpuworker.core.modalities.records import labels_of
+from gpuworker.core.modalities.sheets import Cell
 from gpuworker.core.protocols import ReadResult, SampleBatch
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gpuworker.core.compatibility import channel_order, resampled_length
 from gpuworker.core.errors import Incompatible, LimitExceeded, UnreadableSamples
 from gpuworker.core.modalities.fitting import only_input, require_fit
-from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, parse_options
+from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
 from gpuworker.core.modalities.results import finish
 from gpuworker.core.modalities.series_features import FEATURES_VERSION, features
@@ -34,20 +34,19 @@ _PREVIEW_POINTS = 200
 _FIX = "Upload .npz or .npy with (N,T,C), or CSV or Parquet with one row per step and a window."
 
 
-def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = DEFAULT_CAPS) -> ReadResult:
-    """A batch of all usable windows. Raises UnreadableSamples when there is none, or when the options do not fit."""
-    chosen = parse_options(options)
+def read(files: Sequence[SourceFile], options: ReadOptions, caps: Caps = DEFAULT_CAPS) -> ReadResult:
+    """A batch of all usable windows. Raises UnreadableSamples when there is none."""
     log = ProblemLog(caps.problems)
     arrays = [file for file in files if file.name.lower().endswith(_ARRAY_FILES)]
     sheets = [file for file in files if not file.name.lower().endswith(_ARRAY_FILES)]
     parts: list[Windows] = []
     for file in arrays:
         try:
-            parts += read_arrays(file, chosen, caps, log)
+            parts += read_arrays(file, options, caps, log)
         except (UnreadableSamples, LimitExceeded) as error:
             log.add(file.name, f"{error.title} {error.detail}".strip())
     if sheets:
-        parts += read_sheets(sheets, chosen, caps, log)
+        parts += read_sheets(sheets, options, caps, log)
     parts = _of_one_shape(parts, log)
     if not parts:
         raise log.nothing_usable(_FIX)
@@ -60,7 +59,7 @@ def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = D
         kept = kept[: caps.rows]
     batch = SampleBatch("series", int(kept.size), {"values": whole.values[kept]}, _meta(whole))
     labels = None if whole.labels is None else [whole.labels[i] for i in kept]
-    return finish(batch, labels, whole.label_names, [whole.origin[i] for i in kept], chosen, log, near_keys, _FIX)
+    return finish(batch, labels, whole.label_names, [whole.origin[i] for i in kept], options, log, near_keys, _FIX)
 
 
 def encode(batch: SampleBatch, start: int, stop: int, spec: Mapping[str, Any], model_inputs: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -95,7 +94,7 @@ def resampled(x: NDArray[np.float64], rate_hz: float | None, wanted_hz: float | 
     area = np.concatenate([np.zeros((len(x), 1, x.shape[2])), np.cumsum(x, axis=1)], axis=1)
     low = np.minimum(np.floor(edges).astype(np.int64), steps - 1)
     at_edges = area[:, low] + (np.minimum(edges, steps) - low)[:, None] * x[:, low]
-    return np.diff(at_edges, axis=1) * (wanted_hz / rate_hz)
+    return np.asarray(np.diff(at_edges, axis=1) * (wanted_hz / rate_hz))
 
 
 def values(batch: SampleBatch) -> NDArray[np.float32]:
@@ -132,8 +131,10 @@ def _of_one_shape(parts: list[Windows], log: ProblemLog) -> list[Windows]:
     kept = [part for part in parts if part.values.shape[1:] == first.values.shape[1:] and part.channel_names == first.channel_names]
     for part in parts:
         if part not in kept:
-            found, expected = part.values.shape[1:], first.values.shape[1:]
-            log.add(part.origin[0][0], f"Its windows are {found[0]} steps x {found[1]} channels {list(part.channel_names)}, the first file's {expected[0]} x {expected[1]}.")
+            found, wanted = part.values.shape[1:], first.values.shape[1:]
+            names = ", ".join(part.channel_names[:10])
+            reason = f"Its windows are {found[0]} steps x {found[1]} channels ({names}), the first file's {wanted[0]} x {wanted[1]}."
+            log.add(part.origin[0][0], reason)
     return kept
 
 
@@ -142,7 +143,9 @@ def _joined(parts: list[Windows]) -> Windows:
     labelled = any(part.labels is not None for part in parts)
     labels = [label for part in parts for label in (part.labels or [None] * len(part.origin))] if labelled else None
     origin = [place for part in parts for place in part.origin]
-    return Windows(np.concatenate([part.values for part in parts]), origin, labels, first.label_names, first.channel_names, first.units, first.rate_hz)
+    return Windows(
+        np.concatenate([part.values for part in parts]), origin, labels, first.label_names, first.channel_names, first.units, first.rate_hz
+    )
 
 
 def _meta(whole: Windows) -> dict[str, Any]:

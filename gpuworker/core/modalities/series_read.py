@@ -14,12 +14,13 @@ from gpuworker.core.errors import LimitExceeded, UnreadableSamples
 from gpuworker.core.modalities.archives import npy_array, npz_array, npz_headers, text_items
 from gpuworker.core.modalities.options import Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
-from gpuworker.core.modalities.records import Cell, Records, as_number, as_text, is_input, is_numeric, read_records
+from gpuworker.core.modalities.records import Records, as_number, as_text, is_input, is_numeric, read_records
+from gpuworker.core.modalities.sheets import Cell
 from gpuworker.core.protocols import SourceFile
 
 _ARRAY_NAMES = ("x", "X", "signals", "series", "data", "values")
 _STEP_NAME = re.compile(r"^(.*?)[_ .\[]*(\d+)\]?$")
-_TIME_NAMES = frozenset({"t", "time", "timestamp", "step", "seconds", "datetime", "date", "ms"})
+TIME_NAMES = frozenset({"t", "time", "timestamp", "step", "seconds", "datetime", "date", "ms"})
 _MAX_WINDOW = 65_536
 
 
@@ -85,7 +86,9 @@ def _windows(
     log: ProblemLog,
 ) -> Windows:
     if array.dtype.kind not in "biuf" or array.ndim not in (2, 3) or 0 in array.shape[1:]:
-        raise UnreadableSamples("Its series have the wrong shape.", detail=f"Found {array.dtype} {array.shape}, expected numbers (N,T,C), (N,C,T) or (N,T).")
+        raise UnreadableSamples(
+            "Its series have the wrong shape.", detail=f"Found {array.dtype} {array.shape}, expected numbers (N,T,C), (N,C,T) or (N,T)."
+        )
     if array.ndim == 2:
         array = array[None] if options.window else array[:, :, None]
     elif _channels_first(array.shape, names, options.layout):
@@ -144,7 +147,7 @@ def read_sheets(files: Sequence[SourceFile], options: ReadOptions, caps: Caps, l
     records = read_records(files, options, caps, log)
     if not records.origin:
         return []
-    wide = _wide_columns(records, options)
+    wide = wide_columns(records.names, options)
     if options.layout == "wide" or (not options.layout and not options.window and not options.sample_column and len(wide) > 0):
         if not wide:
             log.add(files[0].name, "The wide form needs columns named <channel>_<step>, as many for each channel.")
@@ -153,10 +156,10 @@ def read_sheets(files: Sequence[SourceFile], options: ReadOptions, caps: Caps, l
     return _long(records, options, caps, log)
 
 
-def _wide_columns(records: Records, options: ReadOptions) -> dict[str, list[str]]:
+def wide_columns(names: Sequence[str], options: ReadOptions) -> dict[str, list[str]]:
     """Channel > its columns in the order of their steps; empty when the names do not say so."""
     found: dict[str, list[tuple[int, str]]] = {}
-    for name in options.columns or records.names:
+    for name in options.columns or names:
         match = _STEP_NAME.match(name)
         if match and name not in (options.label_column, options.where_column, options.sample_column):
             found.setdefault(match[1], []).append((int(match[2]), name))
@@ -195,7 +198,10 @@ def _long(records: Records, options: ReadOptions, caps: Caps, log: ProblemLog) -
     groups = _groups(records, options)
     window = options.window or min((len(rows) for rows in groups), default=0)
     if (len(groups) == 1 and not options.window) or window > _MAX_WINDOW:
-        log.add(records.origin[0][0], f"One row per step needs a window of 1 to {_MAX_WINDOW} steps, or a column that says which recording a row belongs to.")
+        log.add(
+            records.origin[0][0],
+            f"One row per step needs a window of 1 to {_MAX_WINDOW} steps, or a column that says which recording a row belongs to.",
+        )
         return []
     most = _most(max(window, 1), len(channels), caps)
     cut: list[NDArray[np.float32]] = []
@@ -215,7 +221,9 @@ def _long(records: Records, options: ReadOptions, caps: Caps, log: ProblemLog) -
     if not cut:
         return []
     names = options.channel_names or tuple(channels)
-    return [Windows(np.stack(cut), origin, found if labels is not None else None, records.label_names, names, options.units, options.rate_hz)]
+    return [
+        Windows(np.stack(cut), origin, found if labels is not None else None, records.label_names, names, options.units, options.rate_hz)
+    ]
 
 
 def _place(records: Records, row: int, reason: str) -> tuple[str, str, int]:
@@ -227,14 +235,16 @@ def _is_channel(name: str, records: Records, options: ReadOptions) -> bool:
         return False
     if name in options.columns:
         return True
-    return is_input(name) and name.lower() not in _TIME_NAMES and is_numeric(records.columns[name])
+    return is_input(name) and name.lower() not in TIME_NAMES and is_numeric(records.columns[name])
 
 
 def _groups(records: Records, options: ReadOptions) -> list[list[int]]:
     """Rows of each recording (a file, or a file's rows of one `sample_column`), in the order of `time_column` when given."""
     for name in (options.sample_column, options.time_column):
         if name and name not in records.columns:
-            raise UnreadableSamples(f"There is no column {name!r}.", detail=f"The columns are {', '.join(records.names[:20])}.", fix="Choose another column.")
+            raise UnreadableSamples(
+                f"There is no column {name!r}.", detail=f"The columns are {', '.join(records.names[:20])}.", fix="Choose another column."
+            )
     keys = records.columns[options.sample_column] if options.sample_column else [None] * len(records.origin)
     groups: dict[tuple[str, str], list[int]] = {}
     for row, (place, key) in enumerate(zip(records.origin, keys, strict=True)):

@@ -42,7 +42,9 @@ class Sheet:
 def open_sheet(file: SourceFile, options: ReadOptions, caps: Caps, log: ProblemLog) -> Sheet:
     """The sheet of a file, chosen by its name. Raises UnreadableSamples or LimitExceeded when no row can be read."""
     if file.size > caps.file_bytes:
-        raise LimitExceeded("The file is too large.", detail=f"{file.name}: {file.size} bytes, allowed {caps.file_bytes}.", fix="Keep fewer rows.")
+        raise LimitExceeded(
+            "The file is too large.", detail=f"{file.name}: {file.size} bytes, allowed {caps.file_bytes}.", fix="Keep fewer rows."
+        )
     file.stream.seek(0)
     name = file.name.lower()
     if name.endswith(".parquet"):
@@ -53,13 +55,17 @@ def open_sheet(file: SourceFile, options: ReadOptions, caps: Caps, log: ProblemL
         return _csv(file, options, caps, log)
     if name.endswith(".txt"):
         return Sheet(("text",), ((row, (line,)) for row, line in _clean_lines(file, options, caps, log) if line.strip()))
-    raise UnreadableSamples("The file is of no known kind.", detail=f"{file.name}; expected one of {', '.join(EXTENSIONS)}.", fix="Save it as CSV or Parquet.")
+    raise UnreadableSamples(
+        "The file is of no known kind.", detail=f"{file.name}; expected one of {', '.join(EXTENSIONS)}.", fix="Save it as CSV or Parquet."
+    )
 
 
 def check_names(file: SourceFile, names: Sequence[str], caps: Caps) -> tuple[str, ...]:
     """Column names as a tuple. Raises when there are too many, or two of one name."""
     if len(names) > caps.columns:
-        raise LimitExceeded("The file has too many columns.", detail=f"{file.name}: {len(names)}, allowed {caps.columns}.", fix="Keep fewer columns.")
+        raise LimitExceeded(
+            "The file has too many columns.", detail=f"{file.name}: {len(names)}, allowed {caps.columns}.", fix="Keep fewer columns."
+        )
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise UnreadableSamples("Two columns have one name.", detail=f"{file.name}: {twice[:100]!r}.", fix="Rename one of them.")
@@ -78,7 +84,9 @@ def _lines(file: SourceFile, options: ReadOptions, caps: Caps) -> Iterator[str]:
     try:
         while line := text.readline(caps.line_chars + 1):
             if len(line) > caps.line_chars:
-                raise LimitExceeded("A line is too long.", detail=f"{file.name}: allowed {caps.line_chars} characters.", fix="Check the line ends.")
+                raise LimitExceeded(
+                    "A line is too long.", detail=f"{file.name}: allowed {caps.line_chars} characters.", fix="Check the line ends."
+                )
             yield line
     finally:
         text.detach()
@@ -126,7 +134,9 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _csv_rows(file: SourceFile, reader: Iterator[list[str]], width: int, caps: Caps, log: ProblemLog) -> Iterator[tuple[int, Sequence[Cell]]]:
+def _csv_rows(
+    file: SourceFile, reader: Iterator[list[str]], width: int, caps: Caps, log: ProblemLog
+) -> Iterator[tuple[int, Sequence[Cell]]]:
     row = 0
     while True:
         row += 1
@@ -163,7 +173,9 @@ def _jsonl(file: SourceFile, options: ReadOptions, caps: Caps, log: ProblemLog) 
         if len(head) >= _JSON_NAME_ROWS or len(seen) > caps.columns:
             break
     if not head:
-        raise UnreadableSamples("The file holds no JSON objects.", detail=f"{file.name}; expected one object per line.", fix="Write one object per line.")
+        raise UnreadableSamples(
+            "The file holds no JSON objects.", detail=f"{file.name}; expected one object per line.", fix="Write one object per line."
+        )
     names = check_names(file, list(seen), caps)
 
     def rows() -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -215,7 +227,11 @@ def _parquet(file: SourceFile, options: ReadOptions, caps: Caps, log: ProblemLog
         raise UnreadableSamples("The Parquet file cannot be read.", detail=f"{file.name}: {error}"[:400], fix=_FIX_PARQUET) from error
     inflated = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if inflated > caps.inflated_bytes:
-        raise LimitExceeded("The Parquet file is too large unpacked.", detail=f"{file.name}: {inflated} bytes, allowed {caps.inflated_bytes}.", fix=_FIX_PARQUET)
+        raise LimitExceeded(
+            "The Parquet file is too large unpacked.",
+            detail=f"{file.name}: {inflated} bytes, allowed {caps.inflated_bytes}.",
+            fix=_FIX_PARQUET,
+        )
     check_names(file, schema.names, caps)
     plain = [field.name for field in schema if _plain(field.type)]
     wanted = {*options.columns, options.label_column, options.where_column}
@@ -240,7 +256,9 @@ def _stored_label_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) and name for name in names) else ()
 
 
-def _parquet_rows(file: SourceFile, parquet: pq.ParquetFile, names: list[str], caps: Caps, log: ProblemLog) -> Iterator[tuple[int, Sequence[Cell]]]:
+def _parquet_rows(
+    file: SourceFile, parquet: pq.ParquetFile, names: list[str], caps: Caps, log: ProblemLog
+) -> Iterator[tuple[int, Sequence[Cell]]]:
     row = 0
     batches = parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names, use_threads=False)
     while True:
@@ -267,4 +285,4 @@ def _cells(column: pa.Array) -> list[Any]:
         column = column.cast(pa.string())
     elif pa.types.is_decimal(column.type) or pa.types.is_float16(column.type):
         column = column.cast(pa.float64())
-    return column.to_pylist()
+    return list(column.to_pylist())

@@ -58,7 +58,10 @@ def attribute_similarity(left: Sequence[str], right: Sequence[str]) -> NDArray[n
 def record_similarity(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     """(n, 8) for records given as one list of values per attribute, attributes in order of name; see RECORD above."""
     a, b = [[clean(value) for value in column] for column in left], [[clean(value) for value in column] for column in right]
-    whole_a, whole_b = [" ".join(filter(None, row)) for row in zip(*a, strict=True)], [" ".join(filter(None, row)) for row in zip(*b, strict=True)]
+    whole_a, whole_b = (
+        [" ".join(filter(None, row)) for row in zip(*a, strict=True)],
+        [" ".join(filter(None, row)) for row in zip(*b, strict=True)],
+    )
     tokens_a, tokens_b = [set(_TOKEN.findall(text)) for text in whole_a], [set(_TOKEN.findall(text)) for text in whole_b]
     out = np.zeros((len(whole_a), PER_RECORD), np.float32)
     out[:, 0:2] = token_overlaps(tokens_a, tokens_b)
@@ -91,7 +94,7 @@ def trigram_jaccard(left: Sequence[str], right: Sequence[str]) -> NDArray[np.flo
     a, b = _trigrams(left), _trigrams(right)
     shared = np.bincount(np.intersect1d(a, b, assume_unique=True) >> 24, minlength=len(left))
     either = np.bincount(a >> 24, minlength=len(left)) + np.bincount(b >> 24, minlength=len(left)) - shared
-    return (shared / np.maximum(either, 1)).astype(np.float32)
+    return np.asarray(shared / np.maximum(either, 1), np.float32)
 
 
 def _trigrams(texts: Sequence[str]) -> NDArray[np.int64]:

@@ -25,10 +25,11 @@ from gpuworker.core.errors import LimitExceeded, UnreadableSamples
 from gpuworker.core.modalities.archives import npz_array, npz_headers, text_items
 from gpuworker.core.modalities.batches import string_column, strings
 from gpuworker.core.modalities.fitting import only_input, require_fit
-from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions, parse_options
+from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
-from gpuworker.core.modalities.records import MISSING, Cell, Records, as_number, as_text, is_input, read_records
+from gpuworker.core.modalities.records import MISSING, Records, as_number, as_text, is_input, read_records
 from gpuworker.core.modalities.results import finish
+from gpuworker.core.modalities.sheets import Cell
 from gpuworker.core.modalities.words import near_key
 from gpuworker.core.protocols import ReadResult, SampleBatch, SourceFile
 
@@ -39,18 +40,17 @@ _ARRAY_NAMES = ("x", "X", "data", "features")
 _FIX = "Upload CSV, TSV, Parquet or JSONL with one row per sample, or .npz with x (N, K)."
 
 
-def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = DEFAULT_CAPS) -> ReadResult:
-    """A batch of all usable rows. Raises UnreadableSamples when there is none, or when the options do not fit."""
-    chosen = parse_options(options)
+def read(files: Sequence[SourceFile], options: ReadOptions, caps: Caps = DEFAULT_CAPS) -> ReadResult:
+    """A batch of all usable rows. Raises UnreadableSamples when there is none."""
     log = ProblemLog(caps.problems)
     arrays = [file for file in files if file.name.lower().endswith(".npz")]
     sheets = [file for file in files if file not in arrays]
     if arrays and sheets:
         for file in sheets:
             log.add(file.name, "A table comes from .npz files or from text files, not from both.")
-    records = _from_arrays(arrays, chosen, caps, log) if arrays else read_records(sheets, chosen, caps, log)
-    label = chosen.label_column or ("y" if arrays and "y" in records.columns and chosen.labels_from == "auto" else "")
-    names = [name for name in records.names if name in chosen.columns] or [name for name in records.names if is_input(name)]
+    records = _from_arrays(arrays, options, caps, log) if arrays else read_records(sheets, options, caps, log)
+    label = options.label_column or ("y" if arrays and "y" in records.columns and options.labels_from == "auto" else "")
+    names = [name for name in records.names if name in options.columns] or [name for name in records.names if is_input(name)]
     names = [name for name in names if name != label]
     if not records.origin or not names:
         raise log.nothing_usable(_FIX)
@@ -64,7 +64,7 @@ def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = D
     kinds = [{"name": name, "kind": "text" if numeric[name] is None else "numeric"} for name in names]
     batch = SampleBatch("table", len(kept), arrays_out, {"modality": "table", "columns": kinds})
     labels = [records.columns[label][i] for i in kept] if label else None
-    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], chosen, log, near_keys, _FIX)
+    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], options, log, near_keys, _FIX)
 
 
 def _numbers(cells: Sequence[Cell]) -> NDArray[np.float64] | None:
@@ -87,7 +87,11 @@ def _report(records: Records, names: Sequence[str], numeric: Mapping[str, NDArra
         column = numeric[name]
         for i in np.flatnonzero(np.isinf(column)).tolist() if column is not None else ():
             bad.add(i)
-            log.add(records.origin[i][0], f"{name!r} holds {as_text(records.columns[name][i])[:40]!r}, expected a finite number.", records.origin[i][1])
+            log.add(
+                records.origin[i][0],
+                f"{name!r} holds {as_text(records.columns[name][i])[:40]!r}, expected a finite number.",
+                records.origin[i][1],
+            )
     for i, cells in enumerate(zip(*(records.columns[name] for name in names), strict=True)):
         if all(_category(cell) == "" for cell in cells):
             bad.add(i)
@@ -130,7 +134,9 @@ def _from_array(file: SourceFile, options: ReadOptions, caps: Caps) -> tuple[dic
         raise UnreadableSamples("It holds no table.", detail=f"Expected an array x; its arrays are {', '.join(list(headers)[:20])}.")
     shape, kind = headers[key].shape, headers[key].dtype
     if len(shape) != 2 or kind.kind not in "biuf" or not 0 < shape[1] <= caps.columns or shape[0] * shape[1] > caps.cells:
-        raise UnreadableSamples("Its table has the wrong shape.", detail=f"Found {kind} {shape}, expected (N, K) numbers, K up to {caps.columns}.")
+        raise UnreadableSamples(
+            "Its table has the wrong shape.", detail=f"Found {kind} {shape}, expected (N, K) numbers, K up to {caps.columns}."
+        )
     table = npz_array(file, key, headers[key], caps)
     named = next((name for name in ("column_names", "feature_names") if name in headers), "")
     names = text_items(npz_array(file, named, headers[named], caps)) if named else tuple(f"x{j}" for j in range(shape[1]))
@@ -165,7 +171,7 @@ def _cells(batch: SampleBatch, name: str, start: int, stop: int) -> Sequence[Cel
             break
         numeric, text = numeric + (column["kind"] == "numeric"), text + (column["kind"] == "text")
     if column["kind"] == "numeric":
-        return batch.arrays["numbers"][start:stop, numeric].tolist()
+        return list(batch.arrays["numbers"][start:stop, numeric].tolist())
     return strings(batch, f"text.{text}", start, stop)
 
 

@@ -20,7 +20,7 @@ from tokenizers import Encoding, Tokenizer
 from gpuworker.core.errors import Incompatible, SpecError, UnreadableSamples
 from gpuworker.core.modalities.batches import string_column, strings
 from gpuworker.core.modalities.fitting import only_input, require_fit
-from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, parse_options
+from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
 from gpuworker.core.modalities.records import Records, as_text, is_input, read_records
 from gpuworker.core.modalities.results import finish
@@ -34,23 +34,24 @@ _PREVIEW_CHARS = 2_000
 _FIX = "Upload CSV, TSV, Parquet or JSONL with a column of text, or .txt with one text per line."
 
 
-def read(files: Sequence[SourceFile], options: Mapping[str, Any], caps: Caps = DEFAULT_CAPS) -> ReadResult:
-    """A batch of all rows that hold text. Raises UnreadableSamples when there is none, or when the options do not fit."""
-    chosen = parse_options(options)
+def read(files: Sequence[SourceFile], options: ReadOptions, caps: Caps = DEFAULT_CAPS) -> ReadResult:
+    """A batch of all rows that hold text. Raises UnreadableSamples when there is none."""
     log = ProblemLog(caps.problems)
-    if len(chosen.columns) > 1:
-        raise UnreadableSamples("Text samples come from one column.", detail=f"Found {', '.join(chosen.columns[:10])}.", fix="Choose one column.")
-    records = read_records(files, chosen, caps, log)
+    if len(options.columns) > 1:
+        raise UnreadableSamples(
+            "Text samples come from one column.", detail=f"Found {', '.join(options.columns[:10])}.", fix="Choose one column."
+        )
+    records = read_records(files, options, caps, log)
     if not records.origin:
         raise log.nothing_usable(_FIX)
-    column = chosen.columns[0] if chosen.columns else text_column(records, chosen.label_column)
+    column = options.columns[0] if options.columns else text_column(records, options.label_column)
     texts = [as_text(cell) for cell in records.columns[column]]
     kept = [i for i, text in enumerate(texts) if text.strip()]
     for i in sorted(set(range(len(texts))) - set(kept)):
         log.add(records.origin[i][0], f"Column {column!r} is empty.", records.origin[i][1])
     batch = SampleBatch("text", len(kept), string_column("text", [texts[i] for i in kept]), {"modality": "text", "column": column})
-    labels = [records.columns[chosen.label_column][i] for i in kept] if chosen.label_column else None
-    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], chosen, log, near_keys, _FIX)
+    labels = [records.columns[options.label_column][i] for i in kept] if options.label_column else None
+    return finish(batch, labels, records.label_names, [records.origin[i] for i in kept], options, log, near_keys, _FIX)
 
 
 def text_column(records: Records, label_column: str) -> str:
@@ -108,7 +109,9 @@ def _tokenizer(document: str, max_length: int) -> Tokenizer:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
     except Exception as error:  # noqa: BLE001 - the Rust binding raises bare Exception
-        raise SpecError("The tokenizer cannot be read.", detail=str(error)[:300], fix="Use the tokenizer.json that was saved with the model.") from error
+        raise SpecError(
+            "The tokenizer cannot be read.", detail=str(error)[:300], fix="Use the tokenizer.json that was saved with the model."
+        ) from error
     return tokenizer
 
 

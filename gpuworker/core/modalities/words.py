@@ -59,7 +59,7 @@ def hashed_ngrams(texts: Sequence[str], spec: Mapping[str, Any]) -> NDArray[np.f
         counts.data = np.log1p(counts.data)
     if spec["norm"] != "none":
         counts = normalize(counts, norm=spec["norm"], copy=False)
-    return counts.toarray()
+    return np.asarray(counts.toarray(), np.float32)
 
 
 def projected(texts: Sequence[str], recipe: str, dims: int) -> NDArray[np.float32]:
