@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from gpuworker.core.sandbox import Limits, Sandbox
-from gpuworker.core.sandbox import landlock
+from gpuworker.core.sandbox import Limits, Sandbox, landlock
 from tests.core.sandbox.fixtures import EVERY_WALL
 
 LIMITS = Limits(memory=1 << 28, wall_s=30, cpu_s=30)

@@ -48,9 +48,8 @@ def error_of(job: str, error: Any, limits: Limits) -> tuple[Exception, bool]:
         known = USER_ERRORS.get(_text(error, "code"), UserError)
         return known(_text(error, "title"), detail=detail, fix=_text(error, "fix")), True
     if kind == "memory":
-        return LimitExceeded(
-            "The memory limit was reached.", detail=f"{job}: {_amount(limits.memory)} allowed. {detail}".strip(), fix=_SMALLER
-        ), False
+        found = f"{job}: {_amount(limits.memory)} allowed. {detail}".strip()
+        return LimitExceeded("The memory limit was reached.", detail=found, fix=_SMALLER), False
     if kind == "output":
         return LimitExceeded("The result file is too large.", detail=f"{job}: {_amount(limits.output)} allowed.", fix=_SMALLER), False
     return SandboxDefect(f"{job}: {detail}", _text(error, "trace")), False
@@ -69,11 +68,8 @@ def error_of_ending(job: str, ending: Ending, limits: Limits) -> UserError:
         why = "the system killed it, which it does when the machine's memory runs out."
         return LimitExceeded("The sandboxed process was ended.", detail=f"{job}: {why} {used}", fix=_SMALLER)
     if ending.signal:
-        return ExecutionFailed(
-            "The sandboxed process crashed.",
-            detail=f"{job}: {signal.Signals(ending.signal).name}. {used}",
-            fix="Check the file. " + _SMALLER,
-        )
+        name = signal.Signals(ending.signal).name
+        return ExecutionFailed("The sandboxed process crashed.", detail=f"{job}: {name}. {used}", fix="Check the file. " + _SMALLER)
     return ExecutionFailed("The sandboxed process did not behave.", detail=f"{job}: it ended without an answer (exit code {ending.code}).")
 
 

@@ -75,7 +75,7 @@ def write_frame(channel: socket.socket, header: Mapping[str, Any], arrays: Mappi
     _send(channel, memoryview(_HEAD.pack(len(text), sum(value.nbytes for value in plain.values())) + text), deadline)
     for value in plain.values():
         if value.nbytes:
-            _send(channel, memoryview(value.reshape(-1).view(np.uint8)), deadline)
+            _send(channel, value.reshape(-1).view(np.uint8).data, deadline)
 
 
 def read_frame(channel: socket.socket, max_body: int, deadline: Deadline) -> Frame:
@@ -99,7 +99,7 @@ def read_frame(channel: socket.socket, max_body: int, deadline: Deadline) -> Fra
         except ValueError as error:
             raise FrameError(f"array {name[:80]!r}: {error}") from error
         if value.nbytes:
-            _receive_into(channel, memoryview(value.reshape(-1).view(np.uint8)), deadline)
+            _receive_into(channel, value.reshape(-1).view(np.uint8).data, deadline)
         if dtype == np.bool_ and value.size and value.view(np.uint8).max() > 1:
             raise FrameError(f"array {name[:80]!r} holds bytes that are no booleans")
         arrays[name] = value

@@ -9,10 +9,11 @@ import signal
 import site
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpuworker.core.sandbox import kernel, landlock, seccomp
-from gpuworker.core.sandbox.contract import Grade, Limits, Walls
+from gpuworker.core.sandbox.contract import Limits, Walls
+from gpuworker.core.sandbox.report import grade_of, sentences_of
 
 NOBODY = 65534
 CHANNEL_FD = 3
@@ -67,23 +68,23 @@ def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[st
     report = _Report()
     cuda, used = limits.device == "cuda", _address_space()
     network = os.getuid() == 0 and report.attempt("namespaces:network", omit, _own_network)
-    dropped = os.getuid() == 0 and report.attempt("uid", omit, _become_nobody)
+    if os.getuid() == 0:
+        report.attempt("uid", omit, _become_nobody)
     own_users = report.attempt("namespaces:user", omit, lambda: kernel.unshare(kernel.CLONE_NEWUSER))
     network = network or report.attempt("namespaces:network", omit, _own_network)
     empty_root = 0 if cuda else report.attempt("namespaces:root", omit, lambda: _empty_root(empty_root_fd))
     os.close(empty_root_fd)
-    if os.getuid() != 0:
-        report.attempt("uid:capabilities", omit, kernel.drop_capabilities)
-    rlimits = _set_rlimits(limits, bool(own_users), used) if "rlimits" not in omit else {}
+    report.attempt("uid:capabilities", omit, kernel.drop_capabilities)
+    rlimits: dict[str, int] = {}
+    report.attempt("rlimits", omit, lambda: rlimits.update(_set_rlimits(limits, bool(own_users), used)))
     no_new = report.attempt("no_new_privileges", frozenset(), lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
     abi = report.attempt("landlock", omit, lambda: landlock.restrict(_libraries(), CUDA_DEVICES) if cuda else landlock.restrict())
-    if "descriptors" not in omit:
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    report.attempt("descriptors", omit, lambda: kernel.prctl(kernel.PR_SET_DUMPABLE, 0))
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != zygote_pid:
         os._exit(1)
     calls = report.attempt("seccomp", omit, lambda: seccomp.install(os.getpid(), cuda))
-    return Walls(
+    walls = Walls(
         landlock=abi,
         seccomp=calls,
         network_namespace=bool(network),
@@ -94,16 +95,9 @@ def lock(limits: Limits, zygote_pid: int, empty_root_fd: int, omit: frozenset[st
         no_new_privileges=bool(no_new),
         rlimits=rlimits,
         grade=grade_of(abi, calls, bubblewrap),
-        sentences=_sentences(cuda, report.missing, abi, calls, bool(network), bool(empty_root), bubblewrap, bool(dropped), rlimits),
+        sentences=(),
     )
-
-
-def grade_of(landlock_abi: int, allowed_calls: int, bubblewrap: bool) -> Grade:
-    """Confined = a file wall and the system call filter; one of them = partly; neither = only limits stand."""
-    files = landlock_abi > 0 or bubblewrap
-    if files and allowed_calls:
-        return "confined"
-    return "partly confined" if files or allowed_calls else "unconfined"
+    return replace(walls, sentences=sentences_of(walls, report.missing, cuda))
 
 
 def _own_network() -> None:
@@ -131,11 +125,11 @@ def _address_space() -> int:
 
 
 def _set_rlimits(limits: Limits, own_users: bool, used: int) -> dict[str, int]:
-    """Returns name -> limit in force. Processor time is set again by the serving loop for each call."""
+    """Returns name -> limit in force. A mapped file takes two descriptors. Processor time is set by the serving loop, for each call."""
     wanted = {
         "CORE": (resource.RLIMIT_CORE, 0),
         "FSIZE": (resource.RLIMIT_FSIZE, limits.output),
-        "NOFILE": (resource.RLIMIT_NOFILE, limits.open_files + 32),
+        "NOFILE": (resource.RLIMIT_NOFILE, 2 * limits.open_files + 64),
     }
     if limits.device == "cpu":
         wanted["AS"] = (resource.RLIMIT_AS, used + limits.memory)
@@ -160,45 +154,5 @@ def allow_cpu(seconds: int) -> None:
 
 def _libraries() -> list[str]:
     """What the CUDA libraries read while they load kernels."""
-    return [sys.base_prefix, *site.getsitepackages(), "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/proc", "/sys", "/opt/nvidia"]
-
-
-def _sentences(
-    cuda: bool,
-    missing: dict[str, str],
-    abi: int,
-    calls: int,
-    network: bool,
-    empty_root: bool,
-    bubblewrap: bool,
-    dropped: bool,
-    rlimits: dict[str, int],
-) -> tuple[str, ...]:
-    lines = []
-    if abi:
-        extras = [name for name, since in (("TCP", 4), ("signals and abstract sockets", 6)) if abi >= since]
-        paths = "every path but libraries and the GPU's device files" if cuda else "every path"
-        lines.append(f"Landlock (version {abi}) shuts off {', '.join([paths, *extras])}.")
-    if calls:
-        lines.append(f"Only {calls} system calls are allowed: none makes a socket or a process{'' if cuda else ', or opens a path'}.")
-    if bubblewrap:
-        lines.append("Bubblewrap shows a read-only view of the libraries and nothing else.")
-    if empty_root:
-        lines.append("The root directory is empty.")
-    if network:
-        lines.append("It has a network of its own without any interface that leads outside.")
-    if dropped:
-        lines.append("It runs as nobody.")
-    if rlimits:
-        lines.append(
-            "Memory, processor time, file size, open files and core dumps are limited."
-            if "AS" in rlimits
-            else "Processor time, file size and open files are limited; memory is not."
-        )
-    names = {
-        "landlock": "Landlock", "seccomp": "The list of system calls", "namespaces:network": "A network of its own", "namespaces:user": "A user namespace",
-        "namespaces:root": "An empty root directory", "uid": "Another user", "uid:capabilities": "Dropping capabilities",
-        "no_new_privileges": "The ban on new privileges",
-    }  # fmt: skip
-    lines += [f"Missing: {names[name]} ({reason})." for name, reason in missing.items()]
-    return tuple(lines)
+    facts = [f"/proc/{name}" for name in ("self", "cpuinfo", "meminfo", "devices", "modules", "driver")]
+    return [sys.base_prefix, *site.getsitepackages(), "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/sys", "/opt/nvidia", *facts]

@@ -47,13 +47,13 @@ class Zygote:
     def __init__(self, jobs_module: str, omit: frozenset[str]) -> None:
         """Start it and wait until all jobs are imported (some seconds). Raises SandboxDefect with what it printed."""
         self.owner = os.getpid()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._control, theirs = socket.socketpair()
         wrap = _bubblewrap(omit)
         options = {
             "control_fd": theirs.fileno(),
             "jobs_module": jobs_module,
-            "omit": sorted(omit - {"bubblewrap"}),
+            "omit": sorted(omit),
             "bubblewrap": wrap is not None,
         }
         command = [sys.executable, "-P", "-m", "gpuworker.core.sandbox.zygote", json.dumps(options)]

@@ -89,9 +89,8 @@ class Session:
         answered nonsense; SandboxDefect for faults of ours; ValueError for arguments that cannot be sent.
         """
         if len(files) > self.limits.open_files:
-            raise LimitExceeded(
-                "Too many files at once.", detail=f"{len(files)} files, at most {self.limits.open_files}.", fix="Send them as one zip."
-            )
+            found = f"{len(files)} files, at most {self.limits.open_files}."
+            raise LimitExceeded("Too many files at once.", detail=found, fix="Send them as one zip.")
         seconds = self.limits.wall_s if wall_s is None else wall_s
         with _reopened(files, output) as fds:
             channel = self._child()
@@ -115,11 +114,8 @@ class Session:
             frame = read_frame(channel, self.limits.reply, deadline)
         except TimeoutError as error:
             self._discard()
-            raise LimitExceeded(
-                "The time limit was reached.",
-                detail=f"{job}: still running after {seconds:g} s.",
-                fix="Use a smaller model or fewer samples.",
-            ) from error
+            found = f"{job}: still running after {seconds:g} s."
+            raise LimitExceeded("The time limit was reached.", detail=found, fix="Use a smaller model or fewer samples.") from error
         except TooLarge as error:
             self._discard()
             raise LimitExceeded("The result is too large.", detail=f"{job}: {error}.", fix="Use fewer or smaller samples.") from error
@@ -177,9 +173,8 @@ class Session:
 
     def _fail(self, job: str, why: str) -> NoReturn:
         self._discard()
-        raise ExecutionFailed(
-            "The sandboxed process did not behave.", detail=f"{job}: {why}", fix="Check the file; report it to an operator if it is sound."
-        )
+        fix = "Check the file; report it to an operator if it is sound."
+        raise ExecutionFailed("The sandboxed process did not behave.", detail=f"{job}: {why}", fix=fix)
 
     def _raise(self, job: str, error: Any) -> NoReturn:
         raised, keep = error_of(job, error, self.limits)
@@ -194,9 +189,8 @@ class Session:
         try:
             return read_index(output, self.limits.output)
         except ValueError as error:
-            raise ExecutionFailed(
-                "The sandboxed process did not behave.", detail=f"{job}: its result file is not valid: {error}."
-            ) from error
+            found = f"{job}: its result file is not valid: {error}."
+            raise ExecutionFailed("The sandboxed process did not behave.", detail=found) from error
 
 
 def _walls_of(report: Any) -> Walls:

@@ -39,7 +39,7 @@ class RawTensor:
     def of(cls, array: NDArray[Any]) -> RawTensor:
         name = _NUMPY_NAMES[array.dtype.newbyteorder("<").str]
         flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
-        return cls(name, tuple(array.shape), memoryview(flat.view(np.uint8)))
+        return cls(name, tuple(array.shape), flat.view(np.uint8).data)
 
 
 def write_tensors(fd: int, tensors: Mapping[str, RawTensor]) -> int:
@@ -91,7 +91,7 @@ def read_index(fd: int, max_bytes: int) -> dict[str, StagedTensor]:
     except (ValueError, RecursionError) as error:
         raise ValueError("the header is not JSON") from error
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise ValueError("the header is not an object of at most %d tensors" % MAX_TENSORS)
+        raise ValueError(f"the header is not an object of at most {MAX_TENSORS} tensors")
     return _index_of(header, 8 + length, size)
 
 
@@ -104,9 +104,8 @@ def _index_of(header: Mapping[str, Any], start: int, size: int) -> dict[str, Sta
         shape = entry["shape"]
         nbytes = count_items(shape) * ITEM_BYTES[entry["dtype"]]
         if entry["data_offsets"] != [position, position + nbytes]:
-            raise ValueError(
-                f"tensor {name[:80]!r}: expected bytes {position} to {position + nbytes}, found {str(entry['data_offsets'])[:80]}"
-            )
+            found = str(entry["data_offsets"])[:80]
+            raise ValueError(f"tensor {name[:80]!r}: expected bytes {position} to {position + nbytes}, found {found}")
         index[name] = StagedTensor(entry["dtype"], tuple(shape), start + position, nbytes)
         position += nbytes
     if start + position != size:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gpuworker.core.sandbox import Limits, Sandbox, bubblewrap, landlock, seccomp
-from gpuworker.core.sandbox.lock import grade_of
+from gpuworker.core.sandbox.report import grade_of
 from tests.core.sandbox.fixtures import EVERY_WALL, HOSTILE
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,7 @@ def test_report_of_a_full_sandbox(sandbox: Sandbox) -> None:
     assert walls.seccomp == seccomp.allowed_calls(cuda=False) > 50
     assert walls.no_new_privileges
     assert walls.uid != 0
-    assert (walls.rlimits["FSIZE"], walls.rlimits["CORE"], walls.rlimits["NOFILE"]) == (1000, 0, 82)
+    assert (walls.rlimits["FSIZE"], walls.rlimits["CORE"], walls.rlimits["NOFILE"]) == (1000, 0, 164)
     assert walls.rlimits["AS"] > 1 << 28
     if walls.landlock:
         assert walls.grade == "confined"
