@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 
 class Port(TypedDict):
-    """An input or output of a model; shape None where any size goes."""
+    """An input of a model; shape None where any size goes."""
 
     name: str
     dtype: str
@@ -15,20 +15,25 @@ class Port(TypedDict):
 
 
 class ModelFacts(TypedDict, total=False):
-    """Kept in ModelVersion.facts. operators: name -> how often. walls: sentences on the sandbox that opened the file."""
+    """Kept in ModelVersion.facts. operators: name -> how often. shared_tensors: of its n_tensors, already in the store.
+
+    file_labels: names the file itself gives its classes. walls: sentences on the sandbox that opened the file, and its grade.
+    """
 
     operators: dict[str, int]
     inputs: list[Port]
-    outputs: list[Port]
-    dtype: str
-    n_tensors: int
-    new_tensors: int
-    shared_tensors: int
-    fixed_batch: int | None
+    outputs: list[str]
     producer: str
+    opset: str
+    fixed_batch: int | None
+    n_tensors: int
+    shared_tensors: int
+    file_labels: list[str]
+    notes: list[str]
     walls: list[str]
     walls_grade: str
-    trial_rows: int
+    device: str
+    trial_on: str
 
 
 @dataclass(frozen=True, slots=True)

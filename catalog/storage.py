@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -39,12 +38,12 @@ def move_into(source: Path, target: Path) -> None:
         return
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        os.replace(source, target)
+        source.replace(target)
     except OSError:
         # Another file system: copy beside the target first, so that the target is never half a file.
         partial = target.with_name(f".{target.name}.partial")
         shutil.copyfile(source, partial)
-        os.replace(partial, target)
+        partial.replace(target)
         source.unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ def version_trial_apply(*, version: ModelVersion, facts: ModelFacts, latency_ms:
     """Store what the trial batch showed. facts: added to those of the model."""
     version.facts = {**version.facts, **facts}
     version.latency_ms, version.memory_bytes = latency_ms, memory_bytes
-    _done(version, "trial", f"Ran on {facts.get('trial_rows', 0)} trial samples", seconds)
+    _done(version, "trial", f"Ran on {facts.get('trial_on', 'made-up samples')}", seconds)
     version.save(update_fields=["facts", "latency_ms", "memory_bytes", "checks"])
 
 

@@ -14,7 +14,7 @@ from accounts.models import User, audit
 from catalog import dispatch
 from catalog.errors import WrongState
 from catalog.labels import label_key
-from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, VersionFile, VersionState
+from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionFile, VersionState
 from catalog.storage import incoming_folder, move_into, reference_folder, remove_folder
 from gpuworker.core import input_spec
 from gpuworker.core.errors import FormatRefused, SpecError
@@ -102,6 +102,8 @@ def version_recheck(
     if not incoming_folder(version.pk).is_dir():
         raise WrongState("The files of this version have been deleted.", fix="Publish a new version and upload them again.")
     claimed_reference = _claim_reference(reference, actor)
+    if spec is not None or claimed_reference is not None:
+        Signature.objects.filter(version=version).delete()
     before = {"state": version.state, "error": version.error_title}
     if spec is not None:
         parsed = _parse(version.model, spec)
