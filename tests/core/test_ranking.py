@@ -95,6 +95,8 @@ def test_probabilities_of_being_best_sum_to_one():
     assert sum(row.p_best for row in found.rows) == pytest.approx(1)
     for row in found.rows:
         assert 1 <= row.rank_from <= row.rank_to <= 9
+    firsts = [found.rows[index].rank_from for index in found.order]
+    assert firsts == sorted(firsts)
 
 
 def test_models_that_cannot_be_separated_share_their_places():
