@@ -4,7 +4,7 @@ const catalog = element ? JSON.parse(element.textContent) : {};
 const locale = document.documentElement.lang || undefined;
 const plural = new Intl.PluralRules(locale);
 
-/** t("files", {n: 3}) takes "files.one" or "files.other" by n where those exist, then fills {n}. */
+/** t("selected", {n: 3}) takes "selected.one" or "selected.other" by n where those exist, then fills {n}. */
 export function t(key, values = {}) {
   const form = "n" in values ? `${key}.${plural.select(values.n)}` : key;
   const text = catalog[form] ?? catalog[`${key}.other`] ?? catalog[key] ?? key;

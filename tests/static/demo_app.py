@@ -30,6 +30,10 @@ from django.urls import include, path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+POLICY = (
+    "default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+)
 COLUMNS = [
     {"key": "accuracy", "label": "Predicted accuracy", "hidden": False},
     {"key": "best", "label": "P(best)", "hidden": False},
@@ -221,7 +225,7 @@ class Site:
         if url in ("/", "/board/", "/upload/"):
             nonce = secrets.token_urlsafe(12)
             name = {"/": "kitchen_sink.html", "/board/": "board_page.html", "/upload/": "upload_page.html"}[url]
-            policy = f"default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+            policy = POLICY.format(nonce=nonce)
             return 200, {"content-security-policy": policy}, self.render(name, nonce).encode(), "text/html; charset=utf-8"
         return 404, {}, b"not here", "text/plain"
 
