@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from gpuworker.core.formats.onnx_node import Node, Result, ints_of
+from gpuworker.core.program.build import Builder
 from gpuworker.core.program.values import Value
 
 _GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Where torch's gates stand in ONNX's order: i f g o out of i o f c; r z n out of z r h."""
 _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
+
+_MOVES = ("expand", "tile", "cast", "reshape", "slice", "permute")
 
 
 def recurrent(n: Node) -> Result:
@@ -87,16 +90,16 @@ def _gates(op: str, tensor: torch.Tensor, hidden: int) -> torch.Tensor:
 def _state(n: Node, place: int) -> Value | None:
     """An initial state; one that is all zeros is left out, which also frees the number of samples."""
     value = n.maybe(place)
-    if value is None or (value.constant is not None and not value.constant.any()):
-        return None
-    return None if is_zero(n, value) else value
+    return None if value is None or is_zero_value(n.builder, value) else value
 
 
-def is_zero(n: Node, value: Value) -> bool:
-    if value.source is None:
-        return False
-    step = n.builder.steps[value.source]
-    if step.name in ("expand", "tile", "cast", "reshape", "slice", "permute") and step.inputs[0] is not None:
-        inner = step.inputs[0]
-        return is_zero(n, inner) or (inner.constant is not None and not bool(inner.constant.any()))
-    return step.name == "full" and step.attributes["value"] == 0
+def is_zero_value(builder: Builder, value: Value) -> bool:
+    """Whether a tensor is known to be all zeros, through operators that only move elements."""
+    while value.constant is None and value.source is not None:
+        step = builder.steps[value.source]
+        if step.name == "full":
+            return bool(step.attributes["value"] == 0)
+        if step.name not in _MOVES or step.inputs[0] is None:
+            return False
+        value = step.inputs[0]
+    return value.constant is not None and not bool(value.constant.any())
