@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import json
@@ -68,14 +69,12 @@ def _look(request: Request) -> int:
 
 def _connect(request: Request) -> bool:
     with socket.socket() as client:
-        client.settimeout(5)
         client.connect(("127.0.0.1", request.meta["port"]))
     return True
 
 
 def _connect_abstract(request: Request) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
         client.connect("\0" + request.meta["name"])
     return True
 
@@ -84,7 +83,9 @@ def _fork(request: Request) -> bool:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
-    os.waitpid(pid, 0)
+    # Waiting is a call of its own, which may be refused when the fork was not.
+    with contextlib.suppress(OSError):
+        os.waitpid(pid, 0)
     return True
 
 
@@ -100,8 +101,9 @@ def _signal(request: Request) -> bool:
 def _trace(request: Request) -> bool:
     attach, detach = 16, 17
     _libc(LIBC.ptrace(attach, request.meta["pid"], None, None))
-    os.waitpid(request.meta["pid"], 0)
-    _libc(LIBC.ptrace(detach, request.meta["pid"], None, None))
+    with contextlib.suppress(OSError):
+        os.waitpid(request.meta["pid"], 0)
+        _libc(LIBC.ptrace(detach, request.meta["pid"], None, None))
     return True
 
 
@@ -145,6 +147,11 @@ def _threads(request: Request) -> int:
 
 def _more_memory(request: Request) -> bool:
     resource.prlimit(0, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return True
+
+
+def _other_limit(request: Request) -> bool:
+    resource.prlimit(0, resource.RLIMIT_NOFILE, (64, 64))
     return True
 
 
@@ -336,7 +343,8 @@ JOBS: dict[str, Job] = {
     "read": _attack(_read), "write": _attack(_write), "look": _attack(_look), "connect": _attack(_connect),
     "connect_abstract": _attack(_connect_abstract), "fork": _attack(_fork), "execute": _attack(_execute), "signal": _attack(_signal),
     "trace": _attack(_trace), "environment": _attack(_environment), "descriptors": _attack(_descriptors), "memory": _attack(_memory),
-    "threads": _attack(_threads), "more_memory": _attack(_more_memory), "anonymous_file": _attack(_anonymous_file),
+    "threads": _attack(_threads), "more_memory": _attack(_more_memory), "other_limit": _attack(_other_limit),
+    "anonymous_file": _attack(_anonymous_file),
     "overwrite_input": _attack(_overwrite_input), "reopen_input": _attack(_reopen_input),
     "spin": _spin, "sleep": _sleep, "segfault": _segfault, "abort": _abort, "leave": _leave, "foreign_call": _foreign_call,
     "huge_reply": _huge_reply, "say": _say, "answer_twice": _answer_twice, "memory_error": _memory_error,

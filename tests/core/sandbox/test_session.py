@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UserError
 from gpuworker.core.sandbox import Limits, Sandbox, SandboxDefect, Session
 from gpuworker.core.sandbox.endings import USER_ERRORS
-from gpuworker.core.sandbox.frames import MAX_HEADER
+from tests.core.sandbox.lies import LIES, arrays_header, frame_bytes
 
 
 def test_arrays_come_back_as_they_went(sandbox: Sandbox) -> None:
@@ -163,44 +161,6 @@ def test_processor_time_is_counted_per_call(sandbox: Sandbox) -> None:
         assert session.generation == 5
 
 
-def _frame(header: object, body: bytes = b"", *, header_bytes: int | None = None, body_bytes: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<IQ", header_bytes or len(text), len(body) if body_bytes is None else body_bytes) + text + body
-
-
-def _arrays(*listed: object) -> dict[str, object]:
-    return {"meta": {}, "token": "?", "arrays": list(listed)}
-
-
-LIES = {
-    "nothing": b"",
-    "half a length": b"\x01\x02",
-    "noise": bytes(range(256)) * 4,
-    "endless header": _frame(b"{}", header_bytes=MAX_HEADER + 1),
-    "endless body": _frame({}, body_bytes=1 << 62),
-    "no json": _frame(b"{'a': 1}"),
-    "no object": _frame([1, 2]),
-    "deep json": _frame(b"[" * 100_000),
-    "long number": _frame(b'{"arrays": [], "meta": ' + b"9" * 10_000 + b"}"),
-    "nan": _frame(b'{"arrays": [], "meta": {"x": NaN}}'),
-    "no arrays": _frame({"meta": {}, "token": "?"}),
-    "object dtype": _frame(_arrays(["x", "object", [1]]), b"\0" * 8),
-    "negative size": _frame(_arrays(["x", "uint8", [-1]]), b""),
-    "fractional size": _frame(_arrays(["x", "uint8", [1.0]]), b"\0"),
-    "boolean size": _frame(_arrays(["x", "uint8", [True]]), b"\0"),
-    "huge empty": _frame(_arrays(["x", "uint8", [0, 1 << 48, 1 << 48]])),
-    "many dimensions": _frame(_arrays(["x", "uint8", [1] * 40]), b"\0"),
-    "too few bytes named": _frame(_arrays(["x", "uint8", [1]]), b"\0\0"),
-    "too many bytes named": _frame(_arrays(["x", "uint8", [9]]), b"\0\0"),
-    "same name twice": _frame(_arrays(["x", "uint8", [1]], ["x", "uint8", [1]]), b"\0\0"),
-    "name is no text": _frame(_arrays([7, "uint8", [1]]), b"\0"),
-    "false booleans": _frame(_arrays(["x", "bool", [1]]), b"\x07"),
-    "another's token": _frame(_arrays()),
-    "error is no object": _frame({"error": 7, "arrays": [], "token": "?"}),
-    "not utf-8": _frame(b'{"\xff": 1}'),
-}
-
-
 @pytest.mark.parametrize("lie", LIES)
 def test_lying_frames_are_refused(sandbox: Sandbox, lie: str) -> None:
     with sandbox.session(Limits(memory=1 << 30, reply=1 << 24)) as session:
@@ -211,7 +171,7 @@ def test_lying_frames_are_refused(sandbox: Sandbox, lie: str) -> None:
 
 
 def test_half_a_frame_ends_by_the_clock(session: Session) -> None:
-    unfinished = _frame(_arrays(["x", "uint8", [5]]), b"abc", body_bytes=5)
+    unfinished = frame_bytes(arrays_header(["x", "uint8", [5]]), b"abc", body_bytes=5)
     with pytest.raises(LimitExceeded, match="still running"):
         session.call("say", {"then": "wait"}, {"bytes": np.frombuffer(unfinished, np.uint8)}, wall_s=0.5)
     assert session.call("count").meta == {"count": 1}
