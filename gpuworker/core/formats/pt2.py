@@ -43,33 +43,11 @@ _IGNORED = frozenset(
 HANDLERS: dict[str, Handler] = {**pt2_math.HANDLERS, **pt2_nn.HANDLERS}
 _DEFAULTS: dict[str, Mapping[str, Any]] = {target: schema_defaults(target) for target in HANDLERS}
 _VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "transpose",
-        "t",
-        "permute",
-        "movedim",
-        "expand",
-        "expand_as",
-        "slice",
-        "narrow",
-        "select",
-        "split",
-        "split_with_sizes",
-        "chunk",
-        "unbind",
-        "contiguous",
-        "detach",
-        "alias",
-        "dropout",
-        "to",
-        "numpy_T",
-    ]
+    (
+        *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "t", "numpy_T", "permute", "movedim"),
+        *("expand", "expand_as", "slice", "narrow", "select", "split", "split_with_sizes", "chunk", "unbind"),
+        *("contiguous", "detach", "alias", "dropout", "to"),
+    )
 )
 
 

@@ -10,45 +10,11 @@ from gpuworker.core.formats.pt2_call import Call, Handler
 from gpuworker.core.program.ops.kind import DTYPE_NAMES
 from gpuworker.core.program.values import Value
 
-_UNARY = [
-    "relu",
-    "relu6",
-    "sigmoid",
-    "tanh",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "sqrt",
-    "rsqrt",
-    "abs",
-    "neg",
-    "reciprocal",
-    "floor",
-    "ceil",
-    "round",
-    "trunc",
-    "sign",
-    "erf",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "asinh",
-    "acosh",
-    "atanh",
-    "silu",
-    "mish",
-    "hardswish",
-    "logical_not",
-    "bitwise_not",
-    "isnan",
-    "isinf",
-]
+_UNARY = (
+    *("relu", "relu6", "sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "abs", "neg", "reciprocal"),
+    *("floor", "ceil", "round", "trunc", "sign", "erf", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh"),
+    *("asinh", "acosh", "atanh", "silu", "mish", "hardswish", "logical_not", "bitwise_not", "isnan", "isinf"),
+)
 _COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 _LOGIC = ("logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor")
 
