@@ -145,8 +145,9 @@ def npy_array(file: SourceFile, caps: Caps) -> NDArray[Any]:
 
 
 def text_items(array: NDArray[Any]) -> tuple[str, ...]:
-    """The items of a 1-D array of strings or numbers as text."""
-    return tuple(str(item) for item in array.ravel().tolist())
+    """The items of an array of strings or numbers as text; 3.0 is "3"."""
+    items = array.ravel().tolist()
+    return tuple(str(int(item)) if isinstance(item, float) and item.is_integer() else str(item) for item in items)
 
 
 def _open(file: SourceFile) -> zipfile.ZipFile:

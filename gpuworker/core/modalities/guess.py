@@ -179,6 +179,7 @@ def _sheets(files: Sequence[SourceFile], caps: Caps) -> Guess:
     if attributes:
         columns = [side + name for side in (LEFT, RIGHT) for name in attributes]
         why = f"Columns {LEFT}* and {RIGHT}* for {', '.join(attributes[:5])}."
+        labels = tuple(name for name in labels if name not in columns)
         return Guess("pair", {"columns": columns}, names, 0.99, why, ("table",), labels)
     return _one_sided(records, labels)
 

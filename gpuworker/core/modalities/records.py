@@ -17,7 +17,7 @@ from gpuworker.core.modalities.sheets import Cell, Sheet, open_sheet
 from gpuworker.core.protocols import SourceFile
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-_LABEL = re.compile(r"(^|_)(labels?|class|classes|target|y|gold|ground_truth|outcome|is_match|matched|sentiment|fine_label)$")
+_LABEL = re.compile(r"^y$|(^|_)(labels?|class|classes|target|gold|ground_truth|outcome|is_match|matched|sentiment)$")
 _ASIDE = re.compile(r"^(split|fold|subset|partition|subject|trial|index|idx|id|row_id|unnamed: 0|.*_id)$")
 _NO_NUMBER = re.compile(r"[_]")
 

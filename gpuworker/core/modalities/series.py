@@ -120,7 +120,7 @@ def near_keys(batch: SampleBatch) -> list[bytes]:
     means = np.add.reduceat(x, cuts[:-1], axis=1) / np.diff(cuts)[None, :, None]
     # A power of two near the deviation: close windows then share the same grid.
     grid = 2.0 ** np.floor(np.log2(x.std((1, 2)) + 1e-9) - 4)
-    rounded = np.rint(means / grid[:, None, None]).astype(np.int64)
+    rounded = np.rint(np.clip(means / grid[:, None, None], -(2.0**53), 2.0**53)).astype(np.int64)
     return [row.tobytes() for row in rounded.reshape(len(x), -1)]
 
 

@@ -32,7 +32,9 @@ def features(batch: SampleBatch) -> NDArray[np.float32]:
     """(N, 69 C + 4) float32."""
     x = batch.arrays["values"]
     chunk = max(1, _CHUNK_VALUES // max(1, x.shape[1] * x.shape[2]))
-    return np.concatenate([_features(x[start : start + chunk].astype(np.float64)) for start in range(0, len(x), chunk)]).astype(np.float32)
+    found = np.concatenate([_features(x[start : start + chunk].astype(np.float64)) for start in range(0, len(x), chunk)])
+    largest = np.finfo(np.float32).max
+    return np.clip(found, -largest, largest).astype(np.float32)
 
 
 def _features(x: NDArray[np.float64]) -> NDArray[np.float64]:

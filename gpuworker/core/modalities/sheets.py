@@ -32,7 +32,7 @@ _FIX_PARQUET = "Write it again with pyarrow or pandas, in row groups of at most 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One file as columns and a stream of (row number from 1, cells). label_names: stored in the file itself, or empty."""
+    """One file as columns and a stream of (row number from 1 without the header, cells). label_names: stored in the file itself, or empty."""
 
     names: tuple[str, ...]
     rows: Iterator[tuple[int, Sequence[Cell]]]
@@ -245,7 +245,7 @@ def _plain(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     text = pa.types.is_string(value) or pa.types.is_large_string(value)
     number = pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_decimal(value) or pa.types.is_boolean(value)
-    return bool(text or number or pa.types.is_temporal(value))
+    return bool(text or number or pa.types.is_temporal(value) or pa.types.is_null(value))
 
 
 def _stored_label_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
