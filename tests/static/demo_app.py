@@ -262,7 +262,7 @@ class Site:
         if method == "POST":
             key = uuid.uuid4().hex
             self.uploads[key] = Upload(int(headers["upload-length"]), headers.get("upload-metadata", ""))
-            return 201, {"location": f"/uploads/{key}"}
+            return 201, {"location": key}  # relative, as the product answers
         upload = self.uploads.get(url.rstrip("/").split("/")[-1])
         if upload is None:
             return 404, {}

@@ -50,15 +50,34 @@ def test_the_chosen_theme_wins_over_the_system_and_is_there_at_the_first_paint(t
 
 def test_confirm_asks_and_only_a_yes_goes_on(tab: Page, site: Site) -> None:
     ready(tab, f"{site.url}/board/")
-    tab.evaluate("window.clicks = 0; document.querySelector('[data-confirm]').addEventListener('click', () => { window.clicks += 1; })")
-    tab.click("[data-confirm]")
+    tab.evaluate("document.querySelector('[data-confirm]').addEventListener('click', (event) => { event.target.dataset.went = 'on'; })")
+    button = tab.locator("[data-confirm]")
+    button.click()
     expect(tab.locator("#confirm-title")).to_have_text("Stop this search?")
     tab.keyboard.press("Escape")
-    assert tab.evaluate("window.clicks") == 0
-    tab.click("[data-confirm]")
-    tab.click("[data-confirm-yes]")
     expect(tab.locator("#confirm-dialog")).to_be_hidden()
-    tab.wait_for_function("window.clicks === 1")
+    button.click()
+    tab.click("[data-confirm-no]")
+    expect(button).not_to_have_attribute("data-went", "on")
+    button.click()
+    tab.click("[data-confirm-yes]")
+    expect(button).to_have_attribute("data-went", "on")
+
+
+def test_a_link_and_a_form_wait_for_the_answer(tab: Page, site: Site) -> None:
+    ready(tab, f"{site.url}/board/")
+    tab.evaluate("""() => document.querySelector('.actions').insertAdjacentHTML('beforeend',
+        `<a id="go" href="#went" data-confirm="Go?">go</a><form id="ask" action="/board/" data-confirm="Send?"><button name="sent" value="1">send</button></form>`)""")
+    tab.click("#go")
+    tab.keyboard.press("Escape")
+    assert not tab.url.endswith("#went")
+    tab.click("#go")
+    tab.click("[data-confirm-yes]")
+    tab.wait_for_url("**#went")
+    tab.click("#ask button")
+    expect(tab.locator("#confirm-title")).to_have_text("Send?")
+    tab.click("[data-confirm-yes]")
+    tab.wait_for_url("**/board/?sent=1")
 
 
 def test_the_tray_shows_what_is_under_way(tab: Page, site: Site) -> None:
@@ -101,7 +120,6 @@ def test_a_cut_upload_is_resumed_after_a_reload(tab: Page, site: Site, tmp_path:
     tab.route("**/uploads/*", lambda route: route.abort() if route.request.headers.get("upload-offset") == "8388608" else route.continue_())
     tab.set_input_files("[data-file-input]", path)
     expect(tab.locator(".file progress")).not_to_have_js_property("value", 0)
-    tab.wait_for_function("localStorage.length > 0")
     while site.control(do="look")["uploads"][0]["size"] == 0:
         tab.wait_for_timeout(100)
     tab.unroute_all()
