@@ -67,7 +67,8 @@ def test_confirm_asks_and_only_a_yes_goes_on(tab: Page, site: Site) -> None:
 def test_a_link_and_a_form_wait_for_the_answer(tab: Page, site: Site) -> None:
     ready(tab, f"{site.url}/board/")
     tab.evaluate("""() => document.querySelector('.actions').insertAdjacentHTML('beforeend',
-        `<a id="go" href="#went" data-confirm="Go?">go</a><form id="ask" action="/board/" data-confirm="Send?"><button name="sent" value="1">send</button></form>`)""")
+        `<a id="go" href="#went" data-confirm="Go?">go</a>
+         <form id="ask" action="/board/" data-confirm="Send?"><button name="sent" value="1">send</button></form>`)""")
     tab.click("#go")
     tab.keyboard.press("Escape")
     assert not tab.url.endswith("#went")
