@@ -94,7 +94,10 @@ def _verdict(candidates: Sequence[Candidate], scored: Board) -> dict[str, Any]:
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {key: {name: _short(value) if isinstance(value, float) else value for name, value in asdict(item).items()} for key, item in estimates.items()}
+    return {
+        key: {name: _short(value) if isinstance(value, float) else value for name, value in asdict(item).items()}
+        for key, item in estimates.items()
+    }
 
 
 def _short(value: float | None) -> float | None:

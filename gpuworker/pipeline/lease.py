@@ -94,7 +94,9 @@ class Lease:
         connection.close()
 
 
-def run_job(job_id: int, attempt: int, work: Callable[[Lease], None], ended: Callable[[Lease, JobState, UserError | None], None] | None = None) -> None:
+def run_job(
+    job_id: int, attempt: int, work: Callable[[Lease], None], ended: Callable[[Lease, JobState, UserError | None], None] | None = None
+) -> None:
     """Claim the job and do `work`. A stale or doubled message does nothing.
 
     ended: called in the final transaction with the final state, to end the subject's row together with the job's.
@@ -122,7 +124,11 @@ def run_job(job_id: int, attempt: int, work: Callable[[Lease], None], ended: Cal
     log.info("job %s %s ended %s", job.pk, job.kind, state)
 
 
-BROKEN = UserError("Something broke on our side.", detail="The operator finds the cause in the worker's log.", fix="Try again; if it happens again, tell the operator the number of this job.")
+BROKEN = UserError(
+    "Something broke on our side.",
+    detail="The operator finds the cause in the worker's log.",
+    fix="Try again; if it happens again, tell the operator the number of this job.",
+)
 
 
 def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | None, UserError | None]:

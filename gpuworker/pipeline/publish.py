@@ -50,7 +50,7 @@ def check_version(lease: Lease) -> None:
     check.finish()
 
 
-def check_ended(lease: Lease, state: JobState, error: UserError | None) -> None:
+def version_ended(lease: Lease, state: JobState, error: UserError | None) -> None:
     """Show on the version what its job ended with, in the job's final transaction."""
     if state == JobState.SUCCEEDED:
         return
@@ -202,7 +202,9 @@ def _check_labels(version: ModelVersion, in_file: list[str]) -> None:
 
 def _json_object(path: Path, name: str) -> dict[str, object]:
     if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise UnreadableModel(f"{name} is too large.", detail=f"At most {MAX_CONFIG_BYTES} bytes are read.", fix="Upload the model's own config.json.")
+        raise UnreadableModel(
+            f"{name} is too large.", detail=f"At most {MAX_CONFIG_BYTES} bytes are read.", fix="Upload the model's own config.json."
+        )
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -210,5 +212,3 @@ def _json_object(path: Path, name: str) -> dict[str, object]:
     if not isinstance(document, dict):
         raise UnreadableModel(f"{name} is not a JSON object.", fix="Upload the model's own config.json.")
     return document
-
-

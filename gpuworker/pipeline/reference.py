@@ -119,10 +119,19 @@ def summarise(arrays: dict[str, NDArray[Any]] | Any, n: int) -> SignatureSummary
         right, seen = arrays["accuracy.class_correct"], arrays["accuracy.class_n"]
         summary["accuracy"] = float(arrays["accuracy.correct"][0] / max(1, arrays["accuracy.n"][0]))
         summary["recalls"] = [float(hit / count) if count else None for hit, count in zip(right, seen, strict=True)]
-    for key, name in (("true_counts", "class_histogram.counts"), ("predicted_counts", "output_stats.class_counts"), ("confidence_counts", "output_stats.confidence_counts")):
+    for key, name in (
+        ("true_counts", "class_histogram.counts"),
+        ("predicted_counts", "output_stats.class_counts"),
+        ("confidence_counts", "output_stats.confidence_counts"),
+    ):
         if name in arrays:
             summary[key] = [int(count) for count in arrays[name]]  # type: ignore[literal-required]
-    for key, name in (("ece", "calibration.ece"), ("ece_scaled", "calibration.ece_scaled"), ("temperature", "calibration.temperature"), ("mean_entropy", "output_stats.mean_entropy")):
+    for key, name in (
+        ("ece", "calibration.ece"),
+        ("ece_scaled", "calibration.ece_scaled"),
+        ("temperature", "calibration.temperature"),
+        ("mean_entropy", "output_stats.mean_entropy"),
+    ):
         if name in arrays:
             summary[key] = float(arrays[name][0])  # type: ignore[literal-required]
     return summary

@@ -61,4 +61,6 @@ def sampleset_ended(lease: Lease, state: JobState, error: UserError | None) -> N
     if state == JobState.SUCCEEDED:
         return
     title, detail, fix = (error.title, error.detail, error.fix) if error else ("The check was cancelled.", "", "Start it again.")
-    SampleSet.objects.filter(pk=lease.job.subject_id).update(state=SampleSetState.FAILED, error_title=title[:300], error_detail=detail, error_fix=fix)
+    SampleSet.objects.filter(pk=lease.job.subject_id).update(
+        state=SampleSetState.FAILED, error_title=title[:300], error_detail=detail, error_fix=fix
+    )

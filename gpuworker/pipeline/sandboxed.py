@@ -53,7 +53,9 @@ def store() -> TensorStore:
 def session(*, output: int = 0) -> Session:
     """A locked child for one job's calls, with the limits of the settings. output: bytes it may write to a staging file."""
     kind = "cuda" if device().startswith("cuda") else "cpu"
-    return sandbox().session(Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind))  # type: ignore[arg-type]
+    return sandbox().session(
+        Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind)
+    )  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,11 @@ def read_model(files: Files, *, format_key: str, config: Mapping[str, Any] | Non
         tensors = {key: _tensor(staging, place) for key, place in reply.staged.items()}
     for key, tensor in tensors.items():
         if content_key(tensor) != key:
-            raise UnreadableModel("The reader gave a tensor under a wrong key.", detail=key, fix="Upload the file again; tell the operator if it happens again.")
+            raise UnreadableModel(
+                "The reader gave a tensor under a wrong key.",
+                detail=key,
+                fix="Upload the file again; tell the operator if it happens again.",
+            )
     return StagedModel(dict(reply.meta["program"]), dict(reply.meta["facts"]), str(reply.meta["value_key"]), tensors)
 
 
@@ -121,7 +127,8 @@ class RunnableVersion:
             raise ExecutionFailed("The version has no program.", detail=str(version), fix="Publish it again.")
         rows = Tensor.objects.filter(versions=version).order_by("key")
         places = tuple(
-            {"key": row.key, "dtype": row.dtype, "shape": row.shape, "nbytes": row.nbytes, "pack": row.pack, "offset": row.offset} for row in rows
+            {"key": row.key, "dtype": row.dtype, "shape": row.shape, "nbytes": row.nbytes, "pack": row.pack, "offset": row.offset}
+            for row in rows
         )
         return cls(version.spec, version.program, places)
 
@@ -216,5 +223,7 @@ def _tensor(staging: BinaryIO, place: StagedTensor) -> torch.Tensor:
     dtype = DTYPES[place.dtype]
     if place.nbytes == 0:
         return torch.zeros(place.shape, dtype=dtype)
-    flat = torch.from_numpy(np.frombuffer(_mapped(staging, place), np.uint8).copy() if place.offset % 64 else np.frombuffer(_mapped(staging, place), np.uint8))
+    flat = torch.from_numpy(
+        np.frombuffer(_mapped(staging, place), np.uint8).copy() if place.offset % 64 else np.frombuffer(_mapped(staging, place), np.uint8)
+    )
     return flat.view(dtype).reshape(place.shape)

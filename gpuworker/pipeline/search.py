@@ -132,7 +132,11 @@ class SearchRun:
             rows, seconds = self.runner.run_rows(version, start, stop)
         except SandboxDefect as defect:
             log.error("candidate %s of search %s: %s\n%s", candidate.pk, self.search.pk, defect, defect.trace)
-            raise ExecutionFailed("The model could not be run: something broke on our side.", detail="The operator finds the cause in the worker's log.", fix="Retry this row.") from defect
+            raise ExecutionFailed(
+                "The model could not be run: something broke on our side.",
+                detail="The operator finds the cause in the worker's log.",
+                fix="Retry this row.",
+            ) from defect
         stored = rows[:, _columns(candidate.version.labels, self.search.labels)].astype("<f2")
         with self.lease.write():
             PredictionChunk.objects.create(candidate=candidate, start=start, stop=stop, log_probs=stored.tobytes(), seconds=seconds)

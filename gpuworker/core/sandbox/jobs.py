@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from gpuworker.core import formats, modalities
 from gpuworker.core.sandbox.contract import Job, Reply, Request, State
+from gpuworker.core.work import execution, models, samples
 
 
 def ping(state: State, request: Request) -> Reply:
@@ -19,4 +21,19 @@ def ping(state: State, request: Request) -> Reply:
     return Reply({"echo": dict(request.meta), "sizes": sizes}, {"product": np.asarray(product), **request.arrays})
 
 
-JOBS: dict[str, Job] = {"ping": ping}
+def warm_up() -> None:
+    """Called by the zygote before the first fork: whatever the jobs' libraries load late is loaded then."""
+    formats.warm_up()
+    modalities.warm_up()
+
+
+JOBS: dict[str, Job] = {
+    "ping": ping,
+    "read_model": models.read_model,
+    "try_model": models.try_model,
+    "guess_samples": samples.guess_samples,
+    "read_samples": samples.read_samples,
+    "load_samples": samples.load_samples,
+    "sign_reference": samples.sign_reference,
+    "run_rows": execution.run_rows,
+}

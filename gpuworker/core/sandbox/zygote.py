@@ -47,9 +47,13 @@ def main(options: Options) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=options.control_fd)
     control.set_inheritable(False)
-    kernel.clear_environment()
-    jobs: Mapping[str, Job] = importlib.import_module(options.jobs_module).JOBS
+    module = importlib.import_module(options.jobs_module)
+    jobs: Mapping[str, Job] = module.JOBS
     preload.warm()
+    if hasattr(module, "warm_up"):
+        module.warm_up()
+    # Only now: linear algebra libraries read their number of threads from it when they are loaded.
+    kernel.clear_environment()
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"{threads} threads after loading the jobs; a child forked now could hang")

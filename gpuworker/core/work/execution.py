@@ -55,7 +55,9 @@ def predict(
     try:
         return log_probs(outputs, spec).numpy(), seconds
     except TrialFailed as error:
-        raise ExecutionFailed(error.title, detail=error.detail, fix="The model does not suit these samples, or its version is broken.") from error
+        raise ExecutionFailed(
+            error.title, detail=error.detail, fix="The model does not suit these samples, or its version is broken."
+        ) from error
 
 
 def encode(batch: SampleBatch, spec: InputSpec, program: Program, start: int, stop: int) -> dict[str, NDArray[Any]]:

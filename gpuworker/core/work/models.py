@@ -34,7 +34,10 @@ def read_model(state: State, request: Request) -> Reply:
     sources = [file.source() for file in request.files]
     model = read_format(str(request.meta["format"]), {source.name: source.stream for source in sources}, request.meta.get("config"))
     assert request.output is not None
-    write_tensors(request.output, {key: RawTensor(_STAGED_NAMES[tensor.dtype], tuple(tensor.shape), tensor_bytes(tensor)) for key, tensor in model.tensors.items()})
+    write_tensors(
+        request.output,
+        {key: RawTensor(_STAGED_NAMES[tensor.dtype], tuple(tensor.shape), tensor_bytes(tensor)) for key, tensor in model.tensors.items()},
+    )
     keys = value_keys(model.program)
     return Reply({"program": model.program.to_json(), "facts": asdict(model.facts), "value_key": keys[-1] if keys else ""})
 

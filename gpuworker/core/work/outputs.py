@@ -49,7 +49,11 @@ def _chosen(outputs: dict[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
     if name is None:
         return _first_real(outputs)
     if name not in outputs:
-        raise TrialFailed("The named output does not exist.", detail=f"`output.name` is {name!r}; the model gives {', '.join(outputs)}.", fix="Name one of those, or leave it out for the first.")
+        raise TrialFailed(
+            "The named output does not exist.",
+            detail=f"`output.name` is {name!r}; the model gives {', '.join(outputs)}.",
+            fix="Name one of those, or leave it out for the first.",
+        )
     return outputs[name]
 
 
@@ -64,7 +68,9 @@ def _first_real(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
 def _check_range(rows: torch.Tensor, kind: str) -> None:
     low, high = float(rows.min()), float(rows.max())
     if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
-        raise TrialFailed("The output is not a probability.", detail=f"Values from {low:.3g} to {high:.3g}.", fix="Set `output.kind` to logits.")
+        raise TrialFailed(
+            "The output is not a probability.", detail=f"Values from {low:.3g} to {high:.3g}.", fix="Set `output.kind` to logits."
+        )
     sums = rows.sum(1)
     if kind == "probabilities" and float((sums - 1).abs().max()) > SUM_TOLERANCE:
         raise TrialFailed(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core import signatures
-from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
+from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS, VALUES, WORDS
 from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch
 from gpuworker.core.modalities.guess import guess
 from gpuworker.core.modalities.options import parse_options
@@ -23,7 +24,7 @@ PREVIEWS_KEPT = 2_000
 
 def guess_samples(state: State, request: Request) -> Reply:
     """What kind of samples the files hold. Reply meta: modality, options, columns, confidence, why, alternatives."""
-    return Reply(guess([file.source() for file in request.files]).to_json())
+    return Reply(asdict(guess([file.source() for file in request.files])))
 
 
 def read_samples(state: State, request: Request) -> Reply:
@@ -83,18 +84,19 @@ def describe(batch: SampleBatch) -> dict[str, NDArray[Any]]:
 
 
 def _inputs(batch: SampleBatch) -> dict[str, Any]:
-    implementation = MODALITY_IMPLEMENTATIONS[batch.modality]
-    given: dict[str, Any] = {"features": implementation.features(batch)}
-    if batch.modality in ("text", "pair"):
-        given["words"] = implementation.words(batch)
+    given: dict[str, Any] = {"features": MODALITY_IMPLEMENTATIONS[batch.modality].features(batch)}
+    if batch.modality in WORDS:
+        given["words"] = WORDS[batch.modality](batch)
     else:
-        given["values"] = implementation.values(batch)
+        given["values"] = VALUES[batch.modality](batch)
     return given
 
 
 def _previews(batch: SampleBatch) -> dict[str, NDArray[Any]]:
     """A small picture or extract of each of the first samples, as JSON texts."""
-    texts = [json.dumps(MODALITY_IMPLEMENTATIONS[batch.modality].preview(batch, row)).encode() for row in range(min(batch.n, PREVIEWS_KEPT))]
+    texts = [
+        json.dumps(MODALITY_IMPLEMENTATIONS[batch.modality].preview(batch, row)).encode() for row in range(min(batch.n, PREVIEWS_KEPT))
+    ]
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])
     return {"previews": np.frombuffer(b"".join(texts), np.uint8), "previews.offsets": offsets}
