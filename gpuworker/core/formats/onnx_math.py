@@ -97,8 +97,8 @@ def binary(n: Node) -> Result:
     if sizes is not None:
         return sizes
     first, second = n.tensor(0), n.tensor(1)
-    if n.opset < 7 and n.int("broadcast", 0) and "axis" in n.attributes:
-        rank, axis = n.rank(first), n.int("axis")
+    if n.opset < 7 and n.integer("broadcast", 0) and "axis" in n.attributes:
+        rank, axis = n.rank(first), n.integer("axis")
         second = n.builder.reshape(
             second, [*(n.builder.size(second, place) for place in range(n.rank(second))), *([1] * (rank - axis - n.rank(second)))]
         )
@@ -115,7 +115,7 @@ def div(n: Node) -> Result:
 
 def mod(n: Node) -> Result:
     sizes = int_math(n)
-    return sizes if sizes is not None else pair(n, "fmod" if n.int("fmod", 0) else "mod", n.tensor(0), n.tensor(1))
+    return sizes if sizes is not None else pair(n, "fmod" if n.integer("fmod", 0) else "mod", n.tensor(0), n.tensor(1))
 
 
 def power(n: Node) -> Result:
@@ -144,7 +144,7 @@ def clip(n: Node) -> Result:
     value = n.tensor()
     bounds: dict[str, float | None] = {}
     for name, attribute, place in (("low", "min", 1), ("high", "max", 2)):
-        bounds[name] = n.float(attribute) if attribute in n.attributes else None
+        bounds[name] = n.real(attribute) if attribute in n.attributes else None
         if n.has(place):
             bound = n.tensor(place)
             if bound.constant is None:
@@ -162,33 +162,33 @@ def reduce(n: Node) -> Result:
         return sizes
     value = n.tensor()
     axes = n.ints(1, "the list of axes") if n.has(1) else n.int_list("axes", [])
-    if not axes and n.int("noop_with_empty_axes", 0):
+    if not axes and n.integer("noop_with_empty_axes", 0):
         return value
     rank = n.rank(value)
     dims = sorted(n.axis(axis, rank) for axis in axes) or list(range(rank))
     if n.op == "ReduceSumSquare":
         value = n.builder.emit("mul", [value, value])
-    result = n.builder.emit(_REDUCE[n.op], [value], {"dims": dims, "keepdim": bool(n.int("keepdims", 1))})
+    result = n.builder.emit(_REDUCE[n.op], [value], {"dims": dims, "keepdim": bool(n.integer("keepdims", 1))})
     return n.builder.emit("log", [result]) if n.op == "ReduceLogSum" else result
 
 
 def arg(n: Node) -> Result:
-    if n.int("select_last_index", 0):
+    if n.integer("select_last_index", 0):
         raise n.refuse("select_last_index")
     value = n.tensor()
-    attributes = {"dim": n.axis(n.int("axis", 0), n.rank(value)), "keepdim": bool(n.int("keepdims", 1)), "least": n.op == "ArgMin"}
+    attributes = {"dim": n.axis(n.integer("axis", 0), n.rank(value)), "keepdim": bool(n.integer("keepdims", 1)), "least": n.op == "ArgMin"}
     return n.builder.emit("argmax", [value], attributes)
 
 
 def topk(n: Node) -> Result:
     value = n.tensor()
-    count = n.dims(1)[0] if n.has(1) else n.int("k")
-    attributes = {"k": count, "dim": n.axis(n.int("axis", -1), n.rank(value)), "largest": bool(n.int("largest", 1))}
+    count = n.dims(1)[0] if n.has(1) else n.integer("k")
+    attributes = {"k": count, "dim": n.axis(n.integer("axis", -1), n.rank(value)), "largest": bool(n.integer("largest", 1))}
     return n.builder.emit_many("topk", [value], attributes, 2)
 
 
 def cumsum(n: Node) -> Result:
-    if n.int("exclusive", 0) or n.int("reverse", 0):
+    if n.integer("exclusive", 0) or n.integer("reverse", 0):
         raise n.refuse("exclusive or reverse")
     return n.builder.emit("cumsum", [n.tensor()], {"dim": n.axis(n.ints(1, "the axis")[0], n.rank(n.tensor()))})
 
@@ -197,7 +197,7 @@ def softmax(n: Node) -> Result:
     """Before opset 13 everything from `axis` on is one distribution."""
     value = n.tensor()
     rank = n.rank(value)
-    axis = n.axis(n.int("axis", -1 if n.opset >= 13 else 1), rank)
+    axis = n.axis(n.integer("axis", -1 if n.opset >= 13 else 1), rank)
     name = "softmax" if n.op == "Softmax" else "log_softmax"
     sizes = n.shape(value)
     if n.opset >= 13 or all(size == 1 for size in sizes[axis + 1 :]):
@@ -231,10 +231,10 @@ def _per_axis(n: Node, value: Value) -> Value:
     """A vector of scales lies along `axis` of the first input."""
     if value.rank == 0 or (value.constant is not None and value.constant.numel() == 1):
         return n.builder.reshape(value, [])
-    if n.int("block_size", 0) or value.rank != 1:
+    if n.integer("block_size", 0) or value.rank != 1:
         raise n.refuse("blocked quantisation")
     rank = n.rank(n.tensor(0))
-    return n.builder.reshape(value, [-1, *([1] * (rank - 1 - n.axis(n.int("axis", 1), rank)))])
+    return n.builder.reshape(value, [-1, *([1] * (rank - 1 - n.axis(n.integer("axis", 1), rank)))])
 
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {
@@ -254,12 +254,12 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "PRelu": lambda n: n.builder.emit("prelu", [n.tensor(0), n.tensor(1)]),
-    "LeakyRelu": lambda n: n.builder.emit("leaky_relu", [n.tensor()], {"slope": n.float("alpha", 0.01)}),
-    "Elu": lambda n: n.builder.emit("elu", [n.tensor()], {"alpha": n.float("alpha", 1.0)}),
-    "Celu": lambda n: n.builder.emit("celu", [n.tensor()], {"alpha": n.float("alpha", 1.0)}),
-    "Selu": lambda n: n.builder.emit("selu", [n.tensor()], {"alpha": n.float("alpha", 1.6732632), "gamma": n.float("gamma", 1.0507009)}),
-    "ThresholdedRelu": lambda n: n.builder.emit("thresholded_relu", [n.tensor()], {"alpha": n.float("alpha", 1.0)}),
-    "HardSigmoid": lambda n: n.builder.emit("hard_sigmoid", [n.tensor()], {"alpha": n.float("alpha", 0.2), "beta": n.float("beta", 0.5)}),
+    "LeakyRelu": lambda n: n.builder.emit("leaky_relu", [n.tensor()], {"slope": n.real("alpha", 0.01)}),
+    "Elu": lambda n: n.builder.emit("elu", [n.tensor()], {"alpha": n.real("alpha", 1.0)}),
+    "Celu": lambda n: n.builder.emit("celu", [n.tensor()], {"alpha": n.real("alpha", 1.0)}),
+    "Selu": lambda n: n.builder.emit("selu", [n.tensor()], {"alpha": n.real("alpha", 1.6732632), "gamma": n.real("gamma", 1.0507009)}),
+    "ThresholdedRelu": lambda n: n.builder.emit("thresholded_relu", [n.tensor()], {"alpha": n.real("alpha", 1.0)}),
+    "HardSigmoid": lambda n: n.builder.emit("hard_sigmoid", [n.tensor()], {"alpha": n.real("alpha", 0.2), "beta": n.real("beta", 0.5)}),
     "Gelu": lambda n: n.builder.emit("gelu", [n.tensor()], {"approximate": n.text("approximate", "none")}),
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,

@@ -81,7 +81,7 @@ def _mode(n: Node, mode: str) -> int:
 def _leaves(n: Node, kind: str, places: Mapping[tuple[int, int], int]) -> torch.Tensor:
     """(nodes, classes) float32; a leaf may add to several classes."""
     ids, weights = n.int_list(f"{kind}_ids"), n.number_list(f"{kind}_weights")
-    width = n.int("n_targets", 1) if kind == "target" else _labels(n)[1]
+    width = n.integer("n_targets", 1) if kind == "target" else _labels(n)[1]
     if kind == "class" and width == 2 and len(set(ids)) == 1:
         ids, width = [0] * len(ids), 1
     owners = zip(n.int_list(f"{kind}_treeids"), n.int_list(f"{kind}_nodeids"), strict=True)
@@ -174,7 +174,7 @@ def linear_regressor(n: Node) -> Result:
 
 def _linear(n: Node) -> Value:
     coefficients, offsets = n.number_list("coefficients"), n.number_list("intercepts")
-    rows = len(offsets) or n.int("targets", 0) or _labels(n)[1] or 1
+    rows = len(offsets) or n.integer("targets", 0) or _labels(n)[1] or 1
     if not coefficients or len(coefficients) % rows:
         raise n.broken(f"{len(coefficients)} coefficients for {rows} rows")
     weight = n.builder.weight(torch.tensor(coefficients, dtype=torch.float32).reshape(rows, -1))
@@ -205,13 +205,13 @@ def scaler(n: Node) -> Result:
 def imputer(n: Node) -> Result:
     value = _real(n)
     fillers = torch.tensor(n.number_list("imputed_value_floats") or n.int_list("imputed_value_int64s"), dtype=torch.float32)
-    target = n.float("replaced_value_float", float("nan"))
+    target = n.real("replaced_value_float", float("nan"))
     missing = n.builder.emit("isnan", [value]) if target != target else n.builder.emit("eq", [value, n.builder.scalar(target)])
     return n.builder.emit("where", [missing, n.builder.weight(fillers), value])
 
 
 def binarizer(n: Node) -> Result:
-    return cast_to(n, n.builder.emit("gt", [_real(n), n.builder.scalar(n.float("threshold", 0.0))]), "float32")
+    return cast_to(n, n.builder.emit("gt", [_real(n), n.builder.scalar(n.real("threshold", 0.0))]), "float32")
 
 
 def extractor(n: Node) -> Result:

@@ -21,12 +21,12 @@ def matmul(n: Node) -> Result:
 def gemm(n: Node) -> Result:
     """alpha * A' B' + beta * C, which is a linear layer whenever B is a constant."""
     x, y, bias = n.tensor(0), n.tensor(1), n.maybe(2)
-    if n.int("transA", 0):
+    if n.integer("transA", 0):
         x = n.builder.permute(x, [1, 0])
-    if not n.int("transB", 0):
+    if not n.integer("transB", 0):
         y = n.builder.permute(y, [1, 0])
-    y = _times(n, y, n.float("alpha", 1.0))
-    bias = _times(n, bias, n.float("beta", 1.0)) if bias is not None else None
+    y = _times(n, y, n.real("alpha", 1.0))
+    bias = _times(n, bias, n.real("beta", 1.0)) if bias is not None else None
     if bias is not None and bias.constant is not None and y.constant is not None:
         outputs = y.constant.shape[0]
         if bias.constant.numel() == outputs and bias.constant.shape[-1:] in ((outputs,), (1,)) and (bias.rank or 0) <= 2:
@@ -83,7 +83,7 @@ def _kernel(n: Node, weight: Value) -> list[int]:
 
 def conv(n: Node) -> Result:
     x, weight = n.tensor(0), n.tensor(1)
-    attributes = {**_window(n, x, _kernel(n, weight)), "groups": n.int("group", 1)}
+    attributes = {**_window(n, x, _kernel(n, weight)), "groups": n.integer("group", 1)}
     return n.builder.emit("conv", [x, weight, n.maybe(2)], attributes)
 
 
@@ -91,7 +91,7 @@ def conv_transpose(n: Node) -> Result:
     x, weight = n.tensor(0), n.tensor(1)
     if "output_shape" in n.attributes or n.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise n.refuse("output_shape or automatic padding")
-    attributes = {**_window(n, x, _kernel(n, weight)), "groups": n.int("group", 1), "output_padding": n.int_list("output_padding", [])}
+    attributes = {**_window(n, x, _kernel(n, weight)), "groups": n.integer("group", 1), "output_padding": n.int_list("output_padding", [])}
     return n.builder.emit("conv_transpose", [x, weight, n.maybe(2)], attributes)
 
 
@@ -100,12 +100,12 @@ def pool(n: Node) -> Result:
         raise n.refuse("the second output (indices)")
     x, kernel = n.tensor(), n.int_list("kernel_shape")
     window = _window(n, x, kernel)
-    attributes = {**window, "kernel": kernel, "ceil": bool(n.int("ceil_mode", 0))}
+    attributes = {**window, "kernel": kernel, "ceil": bool(n.integer("ceil_mode", 0))}
     if n.op == "MaxPool":
         return n.builder.emit("max_pool", [x], attributes)
     if window["dilation"]:
         raise n.refuse("dilations")
-    return n.builder.emit("avg_pool", [x], {**attributes, "count_pad": bool(n.int("count_include_pad", 0)) and bool(window["pads"])})
+    return n.builder.emit("avg_pool", [x], {**attributes, "count_pad": bool(n.integer("count_include_pad", 0)) and bool(window["pads"])})
 
 
 def global_pool(n: Node) -> Result:
@@ -114,40 +114,40 @@ def global_pool(n: Node) -> Result:
 
 
 def batch_norm(n: Node) -> Result:
-    if n.int("training_mode", 0) or n.int("spatial", 1) != 1:
+    if n.integer("training_mode", 0) or n.integer("spatial", 1) != 1:
         raise n.refuse("training mode, or statistics per position")
-    return n.builder.emit("batch_norm", [n.tensor(place) for place in range(5)], {"eps": n.float("epsilon", 1e-5)})
+    return n.builder.emit("batch_norm", [n.tensor(place) for place in range(5)], {"eps": n.real("epsilon", 1e-5)})
 
 
 def layer_norm(n: Node) -> Result:
     x = n.tensor()
-    rank = n.rank(x) - n.axis(n.int("axis", -1), n.rank(x))
+    rank = n.rank(x) - n.axis(n.integer("axis", -1), n.rank(x))
     if n.op == "RMSNormalization":
-        return n.builder.emit("rms_norm", [x, n.maybe(1)], {"rank": rank, "eps": n.float("epsilon", 1e-5)})
+        return n.builder.emit("rms_norm", [x, n.maybe(1)], {"rank": rank, "eps": n.real("epsilon", 1e-5)})
     if n.outputs > 1:
         raise n.refuse("the outputs Mean and InvStdDev")
-    return n.builder.emit("layer_norm", [x, n.maybe(1), n.maybe(2)], {"rank": rank, "eps": n.float("epsilon", 1e-5)})
+    return n.builder.emit("layer_norm", [x, n.maybe(1), n.maybe(2)], {"rank": rank, "eps": n.real("epsilon", 1e-5)})
 
 
 def group_norm(n: Node) -> Result:
-    x, groups = n.tensor(), n.int("num_groups")
+    x, groups = n.tensor(), n.integer("num_groups")
     channels = n.shape(x)[1]
     scale, bias = n.constant(1, "the scale"), n.constant(2, "the bias")
     if channels is not None and scale.shape[0] == groups != channels:
         scale, bias = (value.repeat_interleave(channels // groups) for value in (scale, bias))
     return n.builder.emit(
-        "group_norm", [x, n.builder.weight(scale), n.builder.weight(bias)], {"groups": groups, "eps": n.float("epsilon", 1e-5)}
+        "group_norm", [x, n.builder.weight(scale), n.builder.weight(bias)], {"groups": groups, "eps": n.real("epsilon", 1e-5)}
     )
 
 
 def lrn(n: Node) -> Result:
-    attributes = {"size": n.int("size"), "alpha": n.float("alpha", 1e-4), "beta": n.float("beta", 0.75), "k": n.float("bias", 1.0)}
+    attributes = {"size": n.integer("size"), "alpha": n.real("alpha", 1e-4), "beta": n.real("beta", 0.75), "k": n.real("bias", 1.0)}
     return n.builder.emit("local_response_norm", [n.tensor()], attributes)
 
 
 def lp_normalization(n: Node) -> Result:
     x = n.tensor()
-    return n.builder.emit("lp_normalize", [x], {"dim": n.axis(n.int("axis", -1), n.rank(x)), "order": n.int("p", 2)})
+    return n.builder.emit("lp_normalize", [x], {"dim": n.axis(n.integer("axis", -1), n.rank(x)), "order": n.integer("p", 2)})
 
 
 def upsample(n: Node) -> Result:
@@ -160,7 +160,7 @@ def resize(n: Node) -> Result:
     if n.opset < 11:
         return _resize(n, [], n.constant(1, "the list of scales").tolist(), n.text("mode", "nearest"), "asymmetric", "floor")
     coordinates = n.text("coordinate_transformation_mode", "half_pixel")
-    plain = n.text("keep_aspect_ratio_policy", "stretch") == "stretch" and not n.int("antialias", 0) and not n.int("exclude_outside", 0)
+    plain = n.text("keep_aspect_ratio_policy", "stretch") == "stretch" and not n.integer("antialias", 0) and not n.integer("exclude_outside", 0)
     if coordinates == "tf_crop_and_resize" or not plain:
         raise n.refuse("cropping, antialiasing or keeping the aspect ratio")
     scales = n.constant(2, "the list of scales").tolist() if n.has(2) else []
@@ -180,7 +180,7 @@ def _resize(n: Node, sizes: Sequence[Dim], scales: Sequence[float], mode: str, c
     if mode == "nearest":
         attributes["nearest"] = nearest
     if mode == "cubic":
-        attributes["cubic"] = n.float("cubic_coeff_a", -0.75)
+        attributes["cubic"] = n.real("cubic_coeff_a", -0.75)
     return n.builder.emit("resize", [x], attributes)
 
 
@@ -214,7 +214,7 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "RMSNormalization": layer_norm,
     "GroupNormalization": group_norm,
     "InstanceNormalization": lambda n: n.builder.emit(
-        "instance_norm", [n.tensor(0), n.tensor(1), n.tensor(2)], {"eps": n.float("epsilon", 1e-5)}
+        "instance_norm", [n.tensor(0), n.tensor(1), n.tensor(2)], {"eps": n.real("epsilon", 1e-5)}
     ),
     "MeanVarianceNormalization": mean_variance,
     "LRN": lrn,

@@ -110,10 +110,10 @@ class Node:
             raise self.refuse(f"{what} is not a constant")
         return dim
 
-    def int(self, name: str, default: int | None = None) -> int:
+    def integer(self, name: str, default: int | None = None) -> int:
         return int(self._attribute(name, default, (int,)))
 
-    def float(self, name: str, default: float | None = None) -> float:
+    def real(self, name: str, default: float | None = None) -> float:
         return float(self._attribute(name, default, (int, float)))
 
     def text(self, name: str, default: str | None = None) -> str:

@@ -20,7 +20,7 @@ def recurrent(n: Node) -> Result:
     relu = _check(n)
     direction = n.text("direction", "forward")
     x = n.tensor(0)
-    if n.int("layout", 0):
+    if n.integer("layout", 0):
         raise n.refuse("layout 1 (samples first)")
     weights = _weights(n)
     h0, c0 = _state(n, 5), _state(n, 6)
@@ -36,15 +36,15 @@ def recurrent(n: Node) -> Result:
         sequence = n.builder.emit("flip", [sequence], {"dims": [0]})
     sizes = [n.builder.size(sequence, place) for place in range(2)]
     directions = 2 if direction == "bidirectional" else 1
-    sequence = n.builder.reshape(sequence, [*sizes, directions, n.int("hidden_size")])
+    sequence = n.builder.reshape(sequence, [*sizes, directions, n.integer("hidden_size")])
     return [n.builder.permute(sequence, [0, 2, 1, 3]), *results[1:]]
 
 
 def _check(n: Node) -> bool:
     """Refuse by name what torch's layers cannot do. Gives whether an RNN uses relu."""
-    if "clip" in n.attributes or n.int("input_forget", 0) or n.has(7):
+    if "clip" in n.attributes or n.integer("input_forget", 0) or n.has(7):
         raise n.refuse("clip, input_forget or peepholes")
-    if n.op == "GRU" and not n.int("linear_before_reset", 0):
+    if n.op == "GRU" and not n.integer("linear_before_reset", 0):
         raise n.refuse("linear_before_reset 0")
     if n.has(4):
         _check_lengths(n)
@@ -67,7 +67,7 @@ def _check_lengths(n: Node) -> None:
 def _weights(n: Node) -> list[Value]:
     kernel, recurrence = n.constant(1, "the weight"), n.constant(2, "the recurrent weight")
     bias = n.constant(3, "the bias") if n.has(3) else None
-    hidden, flat = n.int("hidden_size"), []
+    hidden, flat = n.integer("hidden_size"), []
     gates = len(_GATES[n.op])
     directions = 2 if n.text("direction", "forward") == "bidirectional" else 1
     expected = (directions, gates * hidden)

@@ -34,7 +34,7 @@ def constant_of_shape(n: Node) -> Result:
 def shape(n: Node) -> Result:
     value = n.tensor()
     rank = n.rank(value)
-    start, end, _ = slice(n.int("start", 0), n.attributes.get("end"), 1).indices(rank)
+    start, end, _ = slice(n.integer("start", 0), n.attributes.get("end"), 1).indices(rank)
     return Ints(tuple(n.builder.size(value, dim) for dim in range(start, end)))
 
 
@@ -46,7 +46,7 @@ def size(n: Node) -> Result:
 
 def reshape(n: Node) -> Result:
     dims = n.dims(1) if n.has(1) else list(n.int_list("shape"))
-    if n.int("allowzero", 0) and 0 in dims:
+    if n.integer("allowzero", 0) and 0 in dims:
         raise n.refuse("a literal size 0 (allowzero)")
     known = ints_of(n.item(0)) if moving(n.item(0)) else None
     if known is not None and dims in ([-1], [len(known.values)], []):
@@ -56,7 +56,7 @@ def reshape(n: Node) -> Result:
 
 def flatten(n: Node) -> Result:
     value = n.tensor()
-    rank, axis = value.rank, n.int("axis", 1)
+    rank, axis = value.rank, n.integer("axis", 1)
     if rank is None:
         return n.builder.emit("flatten", [value], {"dim": axis})
     axis = axis + rank if axis < 0 else axis
@@ -116,7 +116,7 @@ def concat(n: Node) -> Result:
     if moving(*items) and all(item is not None and not item.scalar for item in lists):
         return Ints(tuple(dim for item in lists if item is not None for dim in item.values))
     values = [n.as_value(item) for item in items]
-    return values[0] if len(values) == 1 else n.builder.emit("concat", values, {"dim": n.axis(n.int("axis"), n.rank(values[0]))})
+    return values[0] if len(values) == 1 else n.builder.emit("concat", values, {"dim": n.axis(n.integer("axis"), n.rank(values[0]))})
 
 
 def slice_(n: Node) -> Result:
@@ -149,7 +149,7 @@ def _bound(dim: Dim, backwards: bool = False) -> Any:
 
 def split(n: Node) -> Result:
     value = n.tensor()
-    axis = n.axis(n.int("axis", 0), n.rank(value))
+    axis = n.axis(n.integer("axis", 0), n.rank(value))
     sizes = n.ints(1, "the list of sizes") if n.has(1) else n.int_list("split", [])
     if not sizes:
         total = n.plain(n.builder.size(value, axis), "the size to split")
@@ -164,7 +164,7 @@ def gather(n: Node) -> Result:
     if isinstance(item, Ints) and picks is not None and not moving(picks):
         return Ints(tuple(item.values[n.plain(place, "index")] for place in picks.values), picks.scalar)
     value = n.tensor()
-    axis = n.axis(n.int("axis", 0), n.rank(value))
+    axis = n.axis(n.integer("axis", 0), n.rank(value))
     if picks is not None and picks.scalar:
         return n.builder.emit("select", [value], {"dim": axis, "index": picks.values[0]})
     if axis == 0 and value.rank == 2 and value.constant is not None:
@@ -183,7 +183,7 @@ def tile(n: Node) -> Result:
 def pad(n: Node) -> Result:
     value = n.tensor()
     pads: list[Dim] = n.dims(1) if n.has(1) else list(n.int_list("pads", n.attributes.get("paddings")))
-    filler = float(n.constant(2, "the padding value").reshape(-1)[0]) if n.has(2) else n.float("value", 0.0)
+    filler = float(n.constant(2, "the padding value").reshape(-1)[0]) if n.has(2) else n.real("value", 0.0)
     if n.has(3):
         axes = [n.axis(axis, n.rank(value)) for axis in n.ints(3, "the list of axes")]
         whole: list[Dim] = [0] * (2 * n.rank(value))
@@ -203,7 +203,7 @@ def range_(n: Node) -> Result:
 
 
 def cast(n: Node) -> Result:
-    to = n.dtype(n.int("to"))
+    to = n.dtype(n.integer("to"))
     item = n.item(0)
     if isinstance(item, Ints) and to in ("int64", "int32"):
         return item
@@ -218,7 +218,7 @@ def one_hot(n: Node) -> Result:
     indices, depth, values = n.tensor(0), n.dims(1)[0], n.constant(2, "the pair of values")
     hot = n.builder.emit("one_hot", [indices], {"size": depth})
     rank = n.rank(hot)
-    axis = n.axis(n.int("axis", -1), rank)
+    axis = n.axis(n.integer("axis", -1), rank)
     order = [place for place in range(rank - 1)]
     hot = n.builder.permute(hot, [*order[:axis], rank - 1, *order[axis:]])
     off, on = (n.builder.weight(value) for value in values)
@@ -226,7 +226,7 @@ def one_hot(n: Node) -> Result:
 
 
 def depth_to_space(n: Node) -> Result:
-    value, block = n.tensor(), n.int("blocksize")
+    value, block = n.tensor(), n.integer("blocksize")
     _, channels, height, width = (n.builder.size(value, place) for place in range(4))
     inner = n.plain(channels, "the number of channels") // (block * block)
     column_first = n.text("mode", "DCR") == "DCR"
@@ -238,7 +238,7 @@ def depth_to_space(n: Node) -> Result:
 
 
 def space_to_depth(n: Node) -> Result:
-    value, block = n.tensor(), n.int("blocksize")
+    value, block = n.tensor(), n.integer("blocksize")
     _, channels, height, width = (n.builder.size(value, place) for place in range(4))
     high, wide = (n.builder.math("floordiv", size, block) for size in (height, width))
     value = n.builder.reshape(value, [n.builder.size(value, 0), channels, high, block, wide, block])
@@ -248,11 +248,11 @@ def space_to_depth(n: Node) -> Result:
 
 def trilu(n: Node) -> Result:
     diagonal: Dim = n.dims(1)[0] if n.has(1) else 0
-    return n.builder.emit("triu" if n.int("upper", 1) else "tril", [n.tensor()], {"diagonal": diagonal})
+    return n.builder.emit("triu" if n.integer("upper", 1) else "tril", [n.tensor()], {"diagonal": diagonal})
 
 
 def gather_nd(n: Node) -> Result:
-    if n.int("batch_dims", 0):
+    if n.integer("batch_dims", 0):
         raise n.refuse("batch_dims other than 0")
     return n.builder.emit("gather_nd", [n.tensor(0), n.tensor(1)])
 
@@ -262,7 +262,7 @@ def scatter_elements(n: Node) -> Result:
     if reduction not in ("none", "add"):
         raise n.refuse(f"reduction {reduction}")
     values = [n.tensor(place) for place in range(3)]
-    return n.builder.emit("scatter", values, {"dim": n.axis(n.int("axis", 0), n.rank(values[0])), "add": reduction == "add"})
+    return n.builder.emit("scatter", values, {"dim": n.axis(n.integer("axis", 0), n.rank(values[0])), "add": reduction == "add"})
 
 
 def identity(n: Node) -> Result:
@@ -295,7 +295,7 @@ def reduce_prod_of_sizes(n: Node) -> Item | None:
     total: Dim = 1
     for dim in item.values:
         total = n.builder.math("mul", total, dim)
-    return Ints((total,), not n.int("keepdims", 1))
+    return Ints((total,), not n.integer("keepdims", 1))
 
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {
@@ -313,7 +313,7 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Split": split,
     "Gather": gather,
     "GatherElements": lambda n: n.builder.emit(
-        "gather", [n.tensor(0), n.tensor(1)], {"dim": n.axis(n.int("axis", 0), n.rank(n.tensor(0)))}
+        "gather", [n.tensor(0), n.tensor(1)], {"dim": n.axis(n.integer("axis", 0), n.rank(n.tensor(0)))}
     ),
     "GatherND": gather_nd,
     "ScatterElements": scatter_elements,

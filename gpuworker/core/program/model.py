@@ -249,7 +249,7 @@ def _check(program: Program) -> None:
 
 
 def _check_tensor(item: Input | Weight) -> None:
-    if item.dtype not in DTYPES or not isinstance(item.dtype, str):
+    if not isinstance(item.dtype, str) or item.dtype not in DTYPES:
         raise _bad("an unknown dtype", str(item.dtype)[:40])
     open_size = isinstance(item, Input)
     fits = all(
