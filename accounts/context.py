@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """shortcuts_off: this person switched single-key shortcuts off."""
+    """shortcuts_off: this person switched single-key shortcuts off. signup_open: people may make accounts themselves."""
     user = getattr(request, "user", None)
-    return {"shortcuts_off": bool(user and user.is_authenticated and not user.shortcuts)}
+    return {
+        "shortcuts_off": bool(user and user.is_authenticated and not user.shortcuts),
+        "signup_open": settings.SIGNUP_OPEN,
+    }

@@ -22,7 +22,7 @@ from accounts.problems import problem, unauthorized
 from jobs.access import job_for_user
 from jobs.metrics import metrics_text
 from jobs.models import Job, JobState, Worker
-from jobs.queue import QueueState, queue_figures, queue_state, waiting_reason
+from jobs.queue import QueueState, duration, queue_figures, queue_state, waiting_reason
 from jobs.services import job_requeue, job_retry, worker_drain
 from jobs.storage import storage_measure
 
@@ -64,6 +64,7 @@ def workers(request: HttpRequest) -> HttpResponse:
         "workers": Worker.objects.select_related("job"),
         "figures": queue_figures(),
         "queue": queue,
+        "typical_wait": "" if queue.typical_wait is None else duration(queue.typical_wait),
         "page": page,
         "rows": _rows(page.rows, queue),
         "state": state,

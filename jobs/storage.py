@@ -38,6 +38,11 @@ class Storage:
     def size(self) -> int:
         return sum(area.size for area in self.areas)
 
+    @property
+    def is_tight(self) -> bool:
+        """Less than a twentieth of the disk, or less than one largest upload, is free."""
+        return self.disk_free < max(self.disk_total / 20, settings.UPLOAD_MAX_BYTES)
+
 
 def storage_measure() -> Storage:
     """Walks the folders; files that vanish meanwhile count as gone."""

@@ -18,12 +18,15 @@ from jobs.queue import explain
 from jobs.services import job_cancel, job_retry, job_waiting_reason
 
 
-@login_required
 @never_cache
 @require_GET
 def tray(request: HttpRequest) -> HttpResponse:
-    """The partial in the header's tray: live jobs and those that ended within a day."""
-    assert isinstance(request.user, User)
+    """The partial in the header's tray: live jobs and those that ended within a day.
+
+    Signed out is 401, not the sign-in page, which would be shown inside the tray.
+    """
+    if not isinstance(request.user, User):
+        return HttpResponse(status=401)
     rows = explain(Job.objects.tray(request.user.pk))
     live = sum(job.is_live for job, _reason in rows)
     return render(request, "jobs/_tray.html", {"rows": rows, "live": live})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import shutil
 import time
@@ -17,14 +18,16 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from accounts.models import User
-from gpuworker.core.door import HEAD_BYTES, detect
-from gpuworker.core.errors import UserError
+from gpuworker.core.door import HEAD, detect
+from gpuworker.core.errors import FormatRefused, UnreadableModel, UserError
+from gpuworker.core.specs import FORMATS
 from uploads import store, tus
 from uploads.errors import Busy, ChecksumMismatch, Gone, InUse, NoRoom, NotClaimable, OffsetConflict, TooLarge
 from uploads.models import Purpose, Upload
 
 log = logging.getLogger(__name__)
 EXPIRE_BATCH = 500
+MODEL_ENDINGS = tuple(ending for spec in FORMATS.values() if spec.accepted for ending in spec.extensions)
 _RESUME = "Ask for the offset with HEAD and continue from there."
 
 
@@ -120,14 +123,23 @@ def _receive(upload: Upload, body: store.Readable, sha256: bytes | None) -> User
 
 
 def _refusal(upload: Upload, file: BinaryIO, start: int) -> UserError | None:
-    """Model files are looked at as soon as their head is there, so that nobody sends gigabytes of a pickle."""
-    needed = min(HEAD_BYTES, upload.size)
-    if upload.purpose != Purpose.MODEL or not start < needed <= upload.offset:
+    """Model files are looked at as soon as their head is there, so that nobody sends gigabytes of a pickle, and once more when
+    they are complete, since a zip lists what it holds at its end. Companions such as config.json are no models and pass.
+    """
+    if upload.purpose != Purpose.MODEL:
+        return None
+    if upload.is_complete:
+        stream = file
+    elif start < HEAD <= upload.offset:
+        stream = io.BytesIO(store.head(file, HEAD))
+    else:
         return None
     try:
-        detect(upload.name, store.head(file, needed))
-    except UserError as error:
+        detect(upload.name, stream, upload.size)
+    except FormatRefused as error:
         return error
+    except UnreadableModel as error:
+        return error if upload.is_complete and upload.name.lower().endswith(MODEL_ENDINGS) else None
     return None
 
 
