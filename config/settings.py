@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,6 +21,20 @@ def env(name: str, default: str = "") -> str:
 
 def env_bool(name: str, default: bool) -> bool:
     return env(name, str(default)).lower() in ("1", "true", "yes", "on")
+
+
+def env_int(name: str, default: int) -> int:
+    try:
+        return int(env(name, str(default)))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, found {env(name)!r}.") from None
+
+
+def env_float(name: str, default: float) -> float:
+    try:
+        return float(env(name, str(default)))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a number, found {env(name)!r}.") from None
 
 
 def env_list(name: str, default: str = "") -> list[str]:
@@ -75,6 +90,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "rest_framework",
+    "config",
     "accounts",
     "jobs",
     "uploads",
@@ -170,21 +186,21 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend" if env("EMAIL_HOST") else "django.core.mail.backends.console.EmailBackend"
 EMAIL_HOST = env("EMAIL_HOST", "localhost")
-EMAIL_PORT = int(env("EMAIL_PORT", "25"))
+EMAIL_PORT = env_int("EMAIL_PORT", 25)
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "modelshop@localhost")
 
 # --- limits and jobs ---------------------------------------------------------------------------------------------
-JOB_LEASE_SECONDS = float(env("JOB_LEASE_SECONDS", "20"))
-JOB_MAX_ATTEMPTS = int(env("JOB_MAX_ATTEMPTS", "5"))
-UPLOAD_MAX_BYTES = int(env("UPLOAD_MAX_BYTES", str(5 * 1024**3)))
-UPLOAD_EXPIRE_HOURS = float(env("UPLOAD_EXPIRE_HOURS", "24"))
-SAMPLE_RETENTION_DAYS = int(env("SAMPLE_RETENTION_DAYS", "30"))
+JOB_LEASE_SECONDS = env_float("JOB_LEASE_SECONDS", 20)
+JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 5)
+UPLOAD_MAX_BYTES = env_int("UPLOAD_MAX_BYTES", 5 * 1024**3)
+UPLOAD_EXPIRE_HOURS = env_float("UPLOAD_EXPIRE_HOURS", 24)
+SAMPLE_RETENTION_DAYS = env_int("SAMPLE_RETENTION_DAYS", 30)
 KEEP_ORIGINAL_FILES = env_bool("KEEP_ORIGINAL_FILES", True)
-SEARCH_MAX_CANDIDATES = int(env("SEARCH_MAX_CANDIDATES", "500"))
-SEARCH_MAX_SAMPLES = int(env("SEARCH_MAX_SAMPLES", "10000"))
+SEARCH_MAX_CANDIDATES = env_int("SEARCH_MAX_CANDIDATES", 500)
+SEARCH_MAX_SAMPLES = env_int("SEARCH_MAX_SAMPLES", 10000)
 WORKER_DEVICE = env("WORKER_DEVICE", "auto")
-SANDBOX_MEMORY_MB = int(env("SANDBOX_MEMORY_MB", "8192"))
-SANDBOX_CALL_SECONDS = float(env("SANDBOX_CALL_SECONDS", "120"))
+SANDBOX_MEMORY_MB = env_int("SANDBOX_MEMORY_MB", 8192)
+SANDBOX_CALL_SECONDS = env_float("SANDBOX_CALL_SECONDS", 120)
 
 # --- HTTP --------------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
@@ -220,7 +236,10 @@ CONTENT_SECURITY_POLICY = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.TokenAuthentication", "rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.IsAuthenticatedInScope"],
     "DEFAULT_PAGINATION_CLASS": "config.api.Cursor",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -256,6 +275,7 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"kombu.connection": {"level": "ERROR"}},  # the filesystem broker has no host name, and warns of it
 }
 
 UNFOLD = {"SITE_TITLE": "Modelshop", "SITE_HEADER": "Modelshop operators", "SITE_URL": "/"}
