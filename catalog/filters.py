@@ -1,4 +1,4 @@
-"""What a person asked of the catalog, read from the address, and its effect on a query. Everything is in the address and nothing elsewhere."""
+"""What a person asked of the catalog, read from the address, and its effect on a query."""
 
 from __future__ import annotations
 

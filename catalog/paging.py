@@ -22,7 +22,7 @@ _BIG = 2**62
 
 @dataclass(frozen=True, slots=True)
 class SortColumn:
-    """A column that models can be ordered by. field: a path on RegisteredModel, or an annotation. down: its first click sorts descending."""
+    """A column to order by. field: a path on RegisteredModel, or an annotation. down: its first click sorts descending."""
 
     key: str
     label: str

@@ -125,5 +125,14 @@ def version_check_reject(*, version: ModelVersion, error: UserError) -> None:
     )
 
 
+@transaction.atomic
+def version_check_resume(*, version: ModelVersion) -> None:
+    """rejected -> checking, when the same check is tried again."""
+    version.state = VersionState.CHECKING
+    version.error_title = version.error_detail = version.error_fix = ""
+    version.save(update_fields=["state", "error_title", "error_detail", "error_fix"])
+    audit("version.check", version, actor=None, team=version.model.team, before={"state": VersionState.REJECTED}, after={"state": version.state})
+
+
 def _done(version: ModelVersion, key: str, text: str, seconds: float) -> None:
     version.checks = [step for step in version.checks if step["key"] != key] + [{"key": key, "text": text, "seconds": round(seconds, 2)}]

@@ -17,9 +17,9 @@ from catalog.labels import label_key
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionFile, VersionState
 from catalog.storage import incoming_folder, move_into, reference_folder, remove_folder
 from gpuworker.core import input_spec
-from gpuworker.core.errors import FormatRefused, SpecError
+from gpuworker.core.door import detect
+from gpuworker.core.errors import SpecError, UnreadableModel
 from gpuworker.core.input_spec import InputSpec
-from gpuworker.core.specs import FORMATS
 from jobs.models import LIVE, Job
 from uploads.models import Purpose, Upload
 from uploads.services import upload_claim, upload_discard
@@ -51,7 +51,7 @@ def version_create(
     Raises SpecError when the document does not parse or is of another modality than the model, FormatRefused, NotClaimable.
     """
     parsed = _parse(model, spec)
-    file_format = format_of([upload.name for upload in files])
+    file_format = format_of(files)
     upload_claim([upload.pk for upload in files], actor, Purpose.MODEL)
     claimed_reference = _claim_reference(reference, actor)
     RegisteredModel.objects.select_for_update().get(pk=model.pk)
@@ -136,17 +136,24 @@ def _parse(model: RegisteredModel, document: dict[str, Any]) -> InputSpec:
     return parsed
 
 
-def format_of(names: Sequence[str]) -> str:
-    """The accepted format that the file names say, for lists and messages; the reader looks at the bytes. Raises FormatRefused."""
-    for spec in FORMATS.values():
-        if spec.accepted and any(name.lower().endswith(spec.extensions) for name in names):
-            return spec.key
-    known = ", ".join(ending for spec in FORMATS.values() if spec.accepted for ending in spec.extensions)
-    raise FormatRefused(
-        "No model file among the files.",
-        detail=f"Found {', '.join(names)[:200] or 'none'}; expected one of {known}.",
-        fix="Upload a model file in one of these formats.",
-    )
+def format_of(uploads: Sequence[Upload]) -> str:
+    """The accepted format of the model file among the uploads, from its first bytes. Raises FormatRefused, UnreadableModel."""
+    found = [_detected(upload) for upload in uploads if not upload.name.lower().endswith(".json")]
+    if not found:
+        raise UnreadableModel(
+            "There is no model file among the files.",
+            detail=f"Found {', '.join(upload.name for upload in uploads)[:200] or 'none'}.",
+            fix="Upload a model file.",
+        )
+    return found[0]
+
+
+def _detected(upload: Upload) -> str:
+    try:
+        with upload.path.open("rb") as stream:
+            return detect(upload.name, stream, upload.size).key
+    except FileNotFoundError as error:
+        raise UnreadableModel("The bytes of an upload are lost.", detail=upload.name, fix="Upload the file again.") from error
 
 
 def _claim_reference(reference: Reference | None, actor: User) -> Reference | None:

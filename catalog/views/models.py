@@ -33,6 +33,10 @@ TABLE_COLUMNS = (
     "team",
     "updated",
 )
+ROW_FIELDS = (
+    *("name", "title", "summary", "task", "modality", "licence", "visibility", "updated", "architecture", "parameters", "size_bytes"),
+    *("accuracy", "latency_ms", "n_labels", "published_version_id", "team__slug", "team__name"),
+)
 NUMERIC = frozenset({"labels", "parameters", "size", "latency", "accuracy"})
 
 
@@ -110,9 +114,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
 
 
 def _page(matching: object, sort: Sort, request: HttpRequest, size: int) -> Page:
-    rows = matching.select_related("team").only(  # type: ignore[attr-defined]
-        "name", "title", "summary", "task", "modality", "licence", "visibility", "updated", "architecture", "parameters", "size_bytes", "accuracy", "latency_ms", "n_labels", "published_version_id", "team__slug", "team__name",
-    )  # fmt: skip
+    rows = matching.select_related("team").only(*ROW_FIELDS)  # type: ignore[attr-defined]
     try:
         return page_of(rows, sort, after=request.GET.get("after", ""), before=request.GET.get("before", ""), size=size)
     except BadPage:

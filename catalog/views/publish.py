@@ -148,7 +148,7 @@ def detect_files(request: HttpRequest) -> HttpResponse:
     label = ""
     try:
         uploads = uploads_for_user(user, request.POST.getlist("model_files"), Purpose.MODEL)
-        label = FORMATS[format_of([upload.name for upload in uploads])].label if uploads else ""
+        label = FORMATS[format_of(uploads)].label if uploads else ""
     except UserError as error:
         problem = error
     return render(request, "catalog/_detected.html", {"uploads": uploads, "format": label, "problem": problem})

@@ -12,12 +12,13 @@ from django.template.defaultfilters import filesizeformat
 from django.views.decorators.http import require_POST
 
 from catalog import services
-from catalog.access import file_for_user, version_for_user, versions_for_user
+from catalog.access import version_for_user, versions_for_user
+from catalog.downloads import original
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionState
 from catalog.requests import person, say_error
 from catalog.services.reviews import may_review
 from catalog.services.versions import version_jobs
-from catalog.storage import blob_path, incoming_folder
+from catalog.storage import incoming_folder
 from catalog.templatetags.catalog_format import compact, milliseconds, percent
 from catalog.views.models import model_context
 from gpuworker.core.errors import UserError
@@ -144,13 +145,4 @@ def reference_withdraw(request: HttpRequest, team: str, name: str, number: int) 
 @login_required
 def file_download(request: HttpRequest, team: str, name: str, number: int, file_id: int) -> FileResponse:
     """The original file, as uploaded."""
-    return original(request, team, name, number, file_id)
-
-
-def original(request: HttpRequest, team: str, name: str, number: int, file_id: int) -> FileResponse:
-    """Shared with the API. 404 when the original was not kept."""
-    file = file_for_user(request.user, team, name, number, file_id)
-    path = blob_path(file.sha256)
-    if not file.kept or not path.exists():
-        raise Http404("The original file was not kept.")
-    return FileResponse(path.open("rb"), as_attachment=True, filename=file.name.rsplit("/", 1)[-1], content_type="application/octet-stream")
+    return original(request.user, team, name, number, file_id)

@@ -36,6 +36,10 @@ MAX_CONFIG_BYTES = 1 << 20
 def check_version(lease: Lease) -> None:
     """Job catalog.version_check."""
     version = ModelVersion.objects.select_related("model__team", "created_by").get(pk=lease.job.subject_id)
+    if version.state == VersionState.REJECTED and incoming_folder(version.pk).is_dir():
+        # The job was started anew from the job list: its earlier end no longer counts.
+        with lease.write():
+            services.version_check_resume(version=version)
     if version.state != VersionState.CHECKING:
         return
     check = VersionCheck(lease, version)
