@@ -18,8 +18,13 @@ def tree_classifier(n: Node) -> Result:
     scores = _trees(n, "class")
     labels, count = _labels(n)
     ids, weights = n.int_list("class_ids"), n.number_list("class_weights")
-    if count == 2 and len(set(ids)) == 1:
+    if count == 2 and set(ids) == {0}:
         return _binary(n, scores, labels, min(weights) >= 0)
+    if count == 2 and set(ids) == {1}:
+        # The first class keeps score 0, yet the label goes by the second score alone, as onnxruntime has it.
+        second = n.builder.emit("slice", [scores], {"dim": 1, "start": 1})
+        best = n.builder.emit("gt", [second, n.builder.scalar(0.5 if min(weights) >= 0 else 0.0, torch.float32)])
+        return [_name_classes(n, n.builder.reshape(cast_to(n, best, "int64"), [-1]), labels), _post(n, scores)]
     return _classes(n, scores, labels)
 
 
@@ -41,8 +46,8 @@ def _trees(n: Node, kind: str) -> Value:
         n.int_list("nodes_falsenodeids"),
         n.text_list("nodes_modes"),
     ]
-    if any(len(item) != count for item in lists) or not count:
-        raise n.broken("the lists of nodes differ in length, or are empty")
+    if any(len(item) != count for item in lists) or not count or len(set(zip(trees, nodes, strict=False))) != count:
+        raise n.broken("the lists of nodes differ in length, are empty or repeat a node")
     places = {key: place for place, key in enumerate(zip(trees, nodes, strict=True))}
     modes = [_mode(n, mode) for mode in lists[5]]
     try:
@@ -82,8 +87,8 @@ def _leaves(n: Node, kind: str, places: Mapping[tuple[int, int], int]) -> torch.
     """(nodes, classes) float32; a leaf may add to several classes."""
     ids, weights = n.int_list(f"{kind}_ids"), n.number_list(f"{kind}_weights")
     width = n.integer("n_targets", 1) if kind == "target" else _labels(n)[1]
-    if kind == "class" and width == 2 and len(set(ids)) == 1:
-        ids, width = [0] * len(ids), 1
+    if kind == "class" and width == 2 and set(ids) == {0}:
+        width = 1
     owners = zip(n.int_list(f"{kind}_treeids"), n.int_list(f"{kind}_nodeids"), strict=True)
     rows = torch.tensor([places[owner] for owner in owners], dtype=torch.int64)
     if len(places) * width > 1 << 26:

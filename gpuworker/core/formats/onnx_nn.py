@@ -160,7 +160,9 @@ def resize(n: Node) -> Result:
     if n.opset < 11:
         return _resize(n, [], n.constant(1, "the list of scales").tolist(), n.text("mode", "nearest"), "asymmetric", "floor")
     coordinates = n.text("coordinate_transformation_mode", "half_pixel")
-    plain = n.text("keep_aspect_ratio_policy", "stretch") == "stretch" and not n.integer("antialias", 0) and not n.integer("exclude_outside", 0)
+    plain = (
+        n.text("keep_aspect_ratio_policy", "stretch") == "stretch" and not n.integer("antialias", 0) and not n.integer("exclude_outside", 0)
+    )
     if coordinates == "tf_crop_and_resize" or not plain:
         raise n.refuse("cropping, antialiasing or keeping the aspect ratio")
     scales = n.constant(2, "the list of scales").tolist() if n.has(2) else []

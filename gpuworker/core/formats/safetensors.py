@@ -11,11 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from gpuworker.core.errors import LimitExceeded, UnreadableModel
-from gpuworker.core.formats.architectures import ARCHITECTURES, Config, Net
+from gpuworker.core.formats.architectures import ARCHITECTURES, Architecture, Config, Net
 from gpuworker.core.formats.facts import ReadModel, facts_of
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import MAX_NAME, MAX_WEIGHTS
 from gpuworker.core.program.ops.kind import DTYPE_NAMES
+from gpuworker.core.program.values import Value
 
 MAX_BYTES = 2 << 30
 MAX_CONFIG = 1 << 20
@@ -39,14 +40,25 @@ def read(files: Mapping[str, BinaryIO], config: Mapping[str, Any] | None = None)
         detail = f"Expected one of {sorted(ARCHITECTURES)}, found {str(name)[:60]!r}."
         raise UnreadableModel("config.json names no known architecture.", detail=detail, fix="Export the model as ONNX or .pt2 instead.")
     tensors = _tensors(files[weights[0]])
+    _check(wanted_tensors(document), tensors)
+    builder, _, output = _build(architecture, document, tensors)
+    program, kept = builder.finish([("logits", output)])
+    return ReadModel(program, kept, facts_of(program, "safetensors", f"config.json: {name}", ""))
+
+
+def wanted_tensors(document: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that the architecture of a config needs."""
+    return _build(ARCHITECTURES[document["architecture"]], document, {})[1].wanted
+
+
+def _build(architecture: Architecture, document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tuple[Builder, Net, Value]:
+    """The network over its tensors, or over shapes alone when none are given."""
     settings = Config(document)
     builder = Builder((architecture.port(settings),))
     net = Net(builder, tensors, {})
     output = architecture.build(net, settings, builder.inputs[0])
     settings.check_all_read()
-    _check(net.wanted, tensors)
-    program, kept = builder.finish([("logits", output)])
-    return ReadModel(program, kept, facts_of(program, "safetensors", f"config.json: {name}", ""))
+    return builder, net, output
 
 
 def _config(files: Mapping[str, BinaryIO]) -> Mapping[str, Any]:

@@ -14,7 +14,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.export import Dim
 
-CODES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64, np.dtype(np.float16): TensorProto.FLOAT16, np.dtype(np.uint8): TensorProto.UINT8}
+CODES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.float16): TensorProto.FLOAT16,
+    np.dtype(np.uint8): TensorProto.UINT8,
+}
 Shape = Sequence[int | str]
 
 
@@ -52,7 +57,9 @@ def pt2_bytes(module: torch.nn.Module, example: torch.Tensor, dynamic: bool = Tr
     return stream.getvalue()
 
 
-def edited(data: bytes, edit: Callable[[str, bytes], bytes | None], compression: int = zipfile.ZIP_STORED, extra: Mapping[str, bytes] | None = None) -> io.BytesIO:
+def edited(
+    data: bytes, edit: Callable[[str, bytes], bytes | None], compression: int = zipfile.ZIP_STORED, extra: Mapping[str, bytes] | None = None
+) -> io.BytesIO:
     """A copy of a zip with each entry passed through `edit` (None drops it) and `extra` entries added."""
     copy = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(copy, "w", compression) as target:

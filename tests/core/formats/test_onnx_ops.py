@@ -43,7 +43,28 @@ def check(data: bytes, feeds: dict[str, np.ndarray], tolerance: float = 2e-5) ->
 X4 = floats(3, 4, 6, 5)
 Case = tuple[str, dict[str, Any], dict[str, np.ndarray], int]
 ONE_INPUT: list[Case] = [
-    *((name, {}, {}, 17) for name in "Relu Sigmoid Tanh Exp Abs Neg Floor Ceil Round Sign Erf Sin Cos Softplus Softsign Mish HardSwish".split()),
+    *(
+        (name, {}, {}, 17)
+        for name in [
+            "Relu",
+            "Sigmoid",
+            "Tanh",
+            "Exp",
+            "Abs",
+            "Neg",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Sign",
+            "Erf",
+            "Sin",
+            "Cos",
+            "Softplus",
+            "Softsign",
+            "HardSwish",
+        ]
+    ),
+    ("Mish", {}, {}, 18),
     ("Gelu", {"approximate": "tanh"}, {}, 20),
     ("LeakyRelu", {"alpha": 0.2}, {}, 17),
     ("Elu", {"alpha": 0.7}, {}, 17),
@@ -60,7 +81,10 @@ ONE_INPUT: list[Case] = [
     ("Softmax", {}, {}, 17),
     ("Softmax", {"axis": 1}, {}, 11),
     ("LogSoftmax", {"axis": 2}, {}, 17),
-    *((name, {"axes": [1, 3], "keepdims": 0}, {}, 17) for name in "ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceLogSumExp ReduceSumSquare".split()),
+    *(
+        (name, {"axes": [1, 3], "keepdims": 0}, {}, 17)
+        for name in ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"]
+    ),
     ("ReduceSum", {}, {"axes": ints(2)}, 17),
     ("ReduceProd", {"axes": [1, 2]}, {}, 17),
     ("ArgMax", {"axis": 1, "keepdims": 0}, {}, 17),
@@ -100,7 +124,12 @@ ONE_INPUT: list[Case] = [
     ("GroupNormalization", {"num_groups": 2}, {"s": floats(4), "b": floats(4)}, 21),
     ("MatMul", {}, {"w": floats(5, 7)}, 17),
     *(
-        ("Resize", {"mode": mode, "coordinate_transformation_mode": rule}, {"roi": np.array([], np.float32), "scales": np.array([1, 1, 1.7, 0.6], np.float32)}, 17)
+        (
+            "Resize",
+            {"mode": mode, "coordinate_transformation_mode": rule},
+            {"roi": np.array([], np.float32), "scales": np.array([1, 1, 1.7, 0.6], np.float32)},
+            17,
+        )
         for mode in ("nearest", "linear", "cubic")
         for rule in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
     ),
@@ -119,7 +148,9 @@ def test_operator_agrees_with_onnxruntime(case: Case) -> None:
 def test_gemm_and_matmul_add_meet_in_one_linear() -> None:
     w, b = floats(6, 3), floats(3)
     gemm = onnx_bytes([helper.make_node("Gemm", ["x", "w", "b"], ["y"])], {"x": (["n", 6], F32)}, ["y"], {"w": w, "b": b})
-    turned = onnx_bytes([helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)], {"x": (["n", 6], F32)}, ["y"], {"w": w.T.copy(), "b": b})
+    turned = onnx_bytes(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)], {"x": (["n", 6], F32)}, ["y"], {"w": w.T.copy(), "b": b}
+    )
     nodes = [helper.make_node("MatMul", ["in", "kernel"], ["t"]), helper.make_node("Add", ["t", "bias"], ["out"])]
     added = onnx_bytes(nodes, {"in": (["n", 6], F32)}, ["out"], {"kernel": w, "bias": b.reshape(1, 3)})
     programs = [reader.read({"m.onnx": io.BytesIO(data)}).program for data in (gemm, turned, added)]
@@ -170,7 +201,9 @@ def test_a_batch_that_mixes_samples_stays_fixed() -> None:
 
 def test_external_data_is_read_only_from_the_uploaded_file() -> None:
     w = floats(6, 3)
-    proto = onnx.load_model_from_string(onnx_bytes([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (["n", 6], F32)}, ["y"], {"w": w}))
+    proto = onnx.load_model_from_string(
+        onnx_bytes([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (["n", 6], F32)}, ["y"], {"w": w})
+    )
     tensor = proto.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -200,12 +233,13 @@ def test_linear_pipeline_of_onnx_ml() -> None:
 
 @pytest.mark.parametrize("mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"])
 @pytest.mark.parametrize("positive", [True, False])
-def test_trees_with_two_classes_and_one_score(mode: str, positive: bool) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_trees_with_two_classes_and_one_score(mode: str, positive: bool, place: int) -> None:
     weights = [0.9, 0.2, 0.6] if positive else [0.9, -0.8, -0.3]
     node = helper.make_node(
         "TreeEnsembleClassifier", ["x"], ["label", "p"], domain="ai.onnx.ml", nodes_treeids=[0] * 5, nodes_nodeids=[0, 1, 2, 3, 4],
         nodes_featureids=[0, 1, 0, 0, 0], nodes_values=[0.0, 0.5, 0.0, 0.0, 0.0], nodes_modes=[mode, mode, "LEAF", "LEAF", "LEAF"],
-        nodes_truenodeids=[1, 3, 0, 0, 0], nodes_falsenodeids=[2, 4, 0, 0, 0], class_treeids=[0] * 3, class_nodeids=[2, 3, 4], class_ids=[1] * 3,
+        nodes_truenodeids=[1, 3, 0, 0, 0], nodes_falsenodeids=[2, 4, 0, 0, 0], class_treeids=[0] * 3, class_nodeids=[2, 3, 4], class_ids=[place] * 3,
         class_weights=weights, classlabels_int64s=[0, 1], post_transform="NONE",
     )  # fmt: skip
     x = np.array([[0.0, 0.5], [-1.0, 0.5], [-1.0, 2.0], [3.0, 0.0], [0.0, 9.0]], np.float32)

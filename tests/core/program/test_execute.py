@@ -19,7 +19,9 @@ from gpuworker.core.program.ops import elementwise as module
 X = Input("x", "float32", (None, 4))
 
 
-def one(name: str, attributes: dict[str, object] | None = None, extra: tuple[torch.Tensor, ...] = (), port: Input = X) -> tuple[Program, dict[str, torch.Tensor]]:
+def one(
+    name: str, attributes: dict[str, object] | None = None, extra: tuple[torch.Tensor, ...] = (), port: Input = X
+) -> tuple[Program, dict[str, torch.Tensor]]:
     builder = Builder((port,))
     return builder.finish([("y", builder.emit(name, [builder.inputs[0], *(builder.weight(item) for item in extra)], attributes))])
 
