@@ -166,7 +166,7 @@ def _read_header(stream: BinaryIO | IO[bytes], place: str) -> tuple[ArrayHeader,
         shape, fortran, dtype = npy_format.read_array_header_2_0(stream, max_header_size=_MAX_HEADER)
     else:
         raise ValueError(f"version {version} of the .npy format is not read")
-    if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None or dtype.kind not in "biufUS":
+    if dtype.kind not in "biufUS":
         raise ValueError(f"{place} holds {dtype}; expected plain numbers or text, never Python objects")
     if dtype.itemsize == 0 or any(size < 0 for size in shape):
         raise ValueError(f"{place} has type {dtype} and shape {shape}")

@@ -128,7 +128,10 @@ def as_number(cell: Cell) -> float:
             return math.nan
         if _NO_NUMBER.search(text):
             raise ValueError(f"{text[:40]!r} is not a number")
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} is not a number") from None
     else:
         value = float(cell)
     if math.isinf(value):

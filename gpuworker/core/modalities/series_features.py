@@ -34,7 +34,7 @@ def features(batch: SampleBatch) -> NDArray[np.float32]:
     chunk = max(1, _CHUNK_VALUES // max(1, x.shape[1] * x.shape[2]))
     found = np.concatenate([_features(x[start : start + chunk].astype(np.float64)) for start in range(0, len(x), chunk)])
     largest = np.finfo(np.float32).max
-    return np.clip(found, -largest, largest).astype(np.float32)
+    return np.asarray(np.clip(found, -largest, largest), np.float32)
 
 
 def _features(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ _FIX_PARQUET = "Write it again with pyarrow or pandas, in row groups of at most 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One file as columns and a stream of (row number from 1 without the header, cells). label_names: stored in the file itself, or empty."""
+    """One file as columns and a stream of (row number, cells); the header is not counted. label_names: stored in the file, or empty."""
 
     names: tuple[str, ...]
     rows: Iterator[tuple[int, Sequence[Cell]]]

@@ -81,6 +81,7 @@ def broken(**changes: np.ndarray) -> bytes:
         (broken(**{"batch.json": np.frombuffer(b'{"version":"modelshop.batch/1","modality":"text","n":-1,"meta":{}}', np.uint8)}), "lacks"),
         (broken(**{"text.offsets": np.array([0, 2, 99])}), "rows"),
         (broken(**{"text.offsets": np.array([0, 3, 2])}), "rows"),
+        (broken(**{"text.offsets": np.array([0, 5, 3])}), "rows"),
         (broken(**{"text.offsets": np.array([0, 3])}), "expected int64"),
         (broken(numbers=np.zeros((3, 2))), "expected 2 rows"),
         (broken(**{"lost.offsets": np.array([0, 0, 0])}), "no flat array"),

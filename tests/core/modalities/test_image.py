@@ -209,6 +209,8 @@ def test_npz_rows_with_bad_numbers_are_named() -> None:
 def test_npz_with_python_objects_never_opens_a_pickle() -> None:
     with pytest.raises(UnreadableSamples, match="never Python objects"):
         read(source("a.npz", npz(x=np.array([{"a": 1}], dtype=object))))
+    with pytest.raises(UnreadableSamples, match="never Python objects"):
+        read(source("a.npz", npz(x=np.zeros(2, [("a", "f4"), ("b", "O")]))))
 
 
 def lying_npz(shape: tuple[int, ...]) -> bytes:

@@ -11,6 +11,7 @@ from gpuworker.core.errors import Incompatible, UnreadableSamples
 from gpuworker.core.modalities import table
 from gpuworker.core.modalities.batches import strings
 from gpuworker.core.modalities.options import DEFAULT_CAPS, Caps, ReadOptions
+from gpuworker.core.modalities.records import as_number
 from gpuworker.core.protocols import ReadResult, SourceFile
 
 from .build import npz, parquet, reasons, source, spec_input
@@ -80,6 +81,17 @@ def test_bad_rows_are_named_and_skipped() -> None:
         ("a.csv", 43, "All its cells are empty."),
         ("a.csv", 44, "'a' holds '1_000', expected a finite number."),
     ]
+
+
+@pytest.mark.parametrize(("cell", "number"), [(" 1.5 ", 1.5), ("-2e3", -2000), (3, 3), (True, 1), ("", None), ("N/A", None), (None, None)])
+def test_cells_as_numbers(cell: str | float | None, number: float | None) -> None:
+    assert as_number(cell) == number or (number is None and np.isnan(as_number(cell)))
+
+
+@pytest.mark.parametrize("cell", ["inf", float("-inf"), "1_0", "1,5", "3 kg"])
+def test_cells_that_are_no_finite_numbers(cell: str | float) -> None:
+    with pytest.raises(ValueError, match="number"):
+        as_number(cell)
 
 
 def test_files_are_put_under_each_other_and_caps_hold() -> None:
