@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
 
 from accounts.models import ApiToken, AuditEvent, Membership, Role, Team, User
 from tests.conftest import PASSWORD, client_for
@@ -179,8 +180,8 @@ def test_signing_up_signs_in_and_makes_a_personal_team(client: Client) -> None:
     assert dora.personal_team.slug == "dora" and client.get(reverse("accounts:settings")).status_code == 200
 
 
-def test_closed_sign_up_says_so(client: Client, settings: object) -> None:
-    settings.SIGNUP_OPEN = False  # type: ignore[attr-defined]
+def test_closed_sign_up_says_so(client: Client, settings: Settings) -> None:
+    settings.SIGNUP_OPEN = False
     assert "Sign-up is closed" in client.get(reverse("account_signup")).content.decode()
     assert reverse("account_signup") not in client.get(reverse("account_login")).content.decode()
 
