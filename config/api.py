@@ -37,7 +37,13 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     assert isinstance(error, exceptions.APIException)
-    body = {"type": f"urn:modelshop:{error.default_code}", "title": str(error.default_detail), "status": response.status_code, "detail": "", "fix": ""}
+    body = {
+        "type": f"urn:modelshop:{error.default_code}",
+        "title": str(error.default_detail),
+        "status": response.status_code,
+        "detail": "",
+        "fix": "",
+    }
     if isinstance(error, exceptions.ValidationError):
         body["title"] = "Some fields are not valid."
         body["errors"] = response.data

@@ -12,6 +12,15 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402  (needs the apps loa
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
+from config.limits import BodyLimit  # noqa: E402
 from search.routing import websocket_urlpatterns  # noqa: E402
+from uploads.tus import CHUNK_MAX_BYTES  # noqa: E402
 
-application = ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))})
+BODY_MAX_BYTES = CHUNK_MAX_BYTES + 1024**2
+
+application = ProtocolTypeRouter(
+    {
+        "http": BodyLimit(http, BODY_MAX_BYTES),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

@@ -54,7 +54,14 @@ class Child:
 
         with (log_dir / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT, preexec_fn=in_child, **self.extra  # type: ignore[call-overload]
+                self.command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd=ROOT,
+                preexec_fn=in_child,
+                **self.extra,  # type: ignore[call-overload]
             )
         self.started = time.monotonic()
 
@@ -108,19 +115,61 @@ class Supervisor:
     def _start(self) -> None:
         temp = self.data / "tmp"
         temp.mkdir(mode=0o700, exist_ok=True)
-        self.environment |= {"MODELSHOP_HOME": str(self.data), "TMPDIR": str(temp), "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONUNBUFFERED": "1"}
+        self.environment |= {
+            "MODELSHOP_HOME": str(self.data),
+            "TMPDIR": str(temp),
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONUNBUFFERED": "1",
+        }
         if not self.environment.get("DATABASE_URL"):
             self._start_postgres()
         self._manage("migrate", "--verbosity=0")
         say("database is up to date")
         if self.port == 0:
             self.port = _free_port(self.host)
-        self._spawn("web", [sys.executable, "-m", "uvicorn", "config.asgi:application", "--host", self.host, "--port", str(self.port), "--log-level", "info",
-                            "--lifespan", "off", "--timeout-graceful-shutdown", "3"], signal.SIGTERM)
+        self._spawn(
+            "web",
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "config.asgi:application",
+                "--host",
+                self.host,
+                "--port",
+                str(self.port),
+                "--log-level",
+                "info",
+                "--lifespan",
+                "off",
+                "--timeout-graceful-shutdown",
+                "3",
+            ],
+            signal.SIGTERM,
+        )
         for number in range(1, self.workers + 1):
             name = f"worker-{number}"
-            self._spawn(name, [sys.executable, "-m", "celery", "-A", "config", "worker", "-P", "solo", "-l", "INFO", "-n", f"{name}@%h",
-                               "--without-gossip", "--without-mingle", "--without-heartbeat"], signal.SIGQUIT)
+            self._spawn(
+                name,
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "config",
+                    "worker",
+                    "-P",
+                    "solo",
+                    "-l",
+                    "INFO",
+                    "-n",
+                    f"{name}@%h",
+                    "--without-gossip",
+                    "--without-mingle",
+                    "--without-heartbeat",
+                ],
+                signal.SIGTERM,
+            )
         self._spawn("sweeper", [sys.executable, "manage.py", "sweep"], signal.SIGTERM)
         url = f"http://{'localhost' if self.host in ('127.0.0.1', '::1', '0.0.0.0') else self.host}:{self.port}/"
         self._wait_for(url + "readyz")
@@ -225,7 +274,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev up", description="Start Modelshop with everything it needs.")
     parser.add_argument("--port", type=int, default=8000, help="0 = any free port (default 8000)")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("MODELSHOP_HOME", ROOT / ".modelshop")), help="data folder (default .modelshop)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("MODELSHOP_HOME", ROOT / ".modelshop")), help="data folder (default .modelshop)"
+    )
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--no-seed", action="store_true", help="start with an empty catalog")
     options = parser.parse_args(argv)

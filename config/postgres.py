@@ -42,7 +42,14 @@ class Embedded:
         return f"postgresql://postgres@/modelshop?host={self.socket}"
 
     def server_command(self, *, durable: bool = True) -> list[str]:
-        options = ["-c", "listen_addresses=", "-c", "max_connections=120", "-c", "unix_socket_permissions=0777" if self.user else "unix_socket_permissions=0700"]
+        options = [
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "max_connections=120",
+            "-c",
+            "unix_socket_permissions=0777" if self.user else "unix_socket_permissions=0700",
+        ]
         if not durable:
             options += ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
         return [*self.prefix, str(self.binaries / "postgres"), "-D", str(self.data), "-k", str(self.socket), *options]
@@ -65,7 +72,19 @@ class Embedded:
                 )
             self._wait_for_old_server()
             return False
-        command = [*self.prefix, str(self.binaries / "initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        command = [
+            *self.prefix,
+            str(self.binaries / "initdb"),
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         if int(ours) >= 17:
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         else:
@@ -103,6 +122,8 @@ class Embedded:
 
     def _own(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid not in (os.geteuid(), pwd.getpwnam(self.user).pw_uid if self.user else -1):
+            raise PostgresError(f"{folder} belongs to somebody else. Remove it, or choose another data folder.")
         if self.user:
             account = pwd.getpwnam(self.user)
             os.chown(folder, account.pw_uid, account.pw_gid)
@@ -137,7 +158,10 @@ def locate(folder: Path) -> Embedded:
     try:
         pwd.getpwnam("nobody")
     except KeyError:
-        raise PostgresError("PostgreSQL will not run as root, and there is neither `unshare` nor an account `nobody`. Start as a normal user or set DATABASE_URL.") from None
+        raise PostgresError(
+            "PostgreSQL will not run as root, and there is neither `unshare` nor an account `nobody`. "
+            "Start as a normal user or set DATABASE_URL."
+        ) from None
     # `nobody` must reach its folder without anybody opening root's own folders to it.
     return Embedded(Path("/var/tmp") / f"modelshop-{digest}" / "data", socket, binaries, (), "nobody")
 
@@ -160,7 +184,9 @@ def _namespace_works(binaries: Path) -> bool:
     unshare = shutil.which("unshare")
     if not unshare:
         return False
-    done = subprocess.run([unshare, "--user", "--map-user=1000", "--map-group=1000", str(binaries / "postgres"), "--version"], capture_output=True)
+    done = subprocess.run(
+        [unshare, "--user", "--map-user=1000", "--map-group=1000", str(binaries / "postgres"), "--version"], capture_output=True
+    )
     return done.returncode == 0
 
 

@@ -2,17 +2,24 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config import health
+from config import health, home
 
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("", home.home, name="home"),
+    path("", include("catalog.urls")),
     path("", include("accounts.urls")),
     path("", include("jobs.urls")),
+    path("", include("search.urls")),
     path("uploads/", include("uploads.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api_docs"),
+    path("api/", include("catalog.api.urls")),
     path("api/", include("accounts.api.urls")),
     path("api/", include("jobs.api.urls")),
 ]

@@ -18,7 +18,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
 from gpuworker.core.errors import UserError
-from jobs.models import Job, JobState
+from jobs.models import Job, JobState, Worker
+from jobs.services import job_requeue
 
 log = logging.getLogger(__name__)
 OUTAGE = (OperationalError, InterfaceError)
@@ -30,6 +31,13 @@ class LeaseLost(Exception):
 
 class Cancelled(Exception):
     """The owner asked for the end."""
+
+
+class WorkerStopping(Exception):
+    """This worker process is to end: hand the job back at once, another worker goes on from what is saved."""
+
+
+stopping = threading.Event()  # set by gpuworker.pipeline.worker when the process is asked to end
 
 
 def worker_name() -> str:
@@ -55,9 +63,11 @@ class Lease:
         self._keeper.join(timeout=settings.JOB_LEASE_SECONDS)
 
     def check(self) -> None:
-        """Call between steps. Costs nothing; raises LeaseLost or Cancelled."""
+        """Call between steps. Costs nothing; raises LeaseLost, Cancelled or WorkerStopping."""
         if self._lost.is_set():
             raise LeaseLost
+        if stopping.is_set():
+            raise WorkerStopping
         if self._cancelled.is_set():
             raise Cancelled
 
@@ -103,6 +113,9 @@ def run_job(
     A database outage leaves the job running; its lease expires and the sweeper hands it on.
     """
     close_old_connections()
+    if Worker.objects.filter(name=worker_name(), draining=True).exists():
+        log.info("draining: job %s is left to another worker", job_id)
+        return
     job = Job.claim(job_id, attempt, worker_name())
     if job is None:
         log.info("job %s attempt %s is stale, nothing to do", job_id, attempt)
@@ -141,6 +154,9 @@ def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | No
         return None, None
     except Cancelled:
         return JobState.CANCELLED, None
+    except WorkerStopping:
+        _hand_back(lease.job)
+        return None, None
     except UserError as error:
         return JobState.FAILED, error
     except OUTAGE:
@@ -148,6 +164,15 @@ def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | No
         connection.close()
         return None, None
     except Exception:
+        if stopping.is_set():  # the end of the process tears down whatever was under way
+            _hand_back(lease.job)
+            return None, None
         log.exception("job %s broke", lease.job.pk)
         return JobState.ERRORED, BROKEN
     return JobState.SUCCEEDED, None
+
+
+def _hand_back(job: Job) -> None:
+    log.info("job %s is handed back, the worker ends", job.pk)
+    job.refresh_from_db()
+    job_requeue(job=job)

@@ -15,17 +15,17 @@ from django.utils import timezone
 
 from gpuworker.core.sandbox import Sandbox
 from gpuworker.pipeline import sandboxed
-from gpuworker.pipeline.lease import worker_name
+from gpuworker.pipeline.lease import stopping, worker_name
 from jobs.models import Job, JobState, Worker
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
-_stop = threading.Event()
 
 
 def register() -> None:
     """Bind to the worker's life. Called once at import of the tasks; only a Celery worker sends these signals."""
     signals.worker_ready.connect(_ready)
+    signals.worker_shutting_down.connect(_stopping)
     signals.worker_shutdown.connect(_shutdown)
 
 
@@ -33,8 +33,12 @@ def _ready(**_: Any) -> None:
     threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
 
 
+def _stopping(**_: Any) -> None:
+    """SIGTERM came: the job under way is handed back at its next check, which lets the warm shutdown end soon."""
+    stopping.set()
+
+
 def _shutdown(**_: Any) -> None:
-    _stop.set()
     sandboxed.sandbox().close()
     Worker.objects.filter(name=worker_name()).delete()
 
@@ -43,7 +47,7 @@ def _beat() -> None:
     """One row per worker, touched every few seconds, with the job it holds and the walls of its sandbox."""
     walls = _walls(sandboxed.sandbox())
     process = psutil.Process(os.getpid())
-    while not _stop.is_set():
+    while not stopping.is_set():
         try:
             close_old_connections()
             Worker.objects.update_or_create(
@@ -60,7 +64,7 @@ def _beat() -> None:
         except DatabaseError:
             log.warning("heartbeat: the database does not answer, trying again")
             connection.close()
-        _stop.wait(BEAT_SECONDS)
+        stopping.wait(BEAT_SECONDS)
     connection.close()
 
 

@@ -11,10 +11,12 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from jobs.services import job_sweep, worker_forget
 from jobs.sweeper import Chore, run_chore, run_chores
+from search.settling import subjects_settle
 from uploads.services import upload_expire, upload_orphans_delete
 
 CHORES = (
     Chore("jobs: re-queue what was lost", 1, job_sweep),
+    Chore("jobs: end what their job left open", 2, subjects_settle),
     Chore("uploads: delete what expired", 60, upload_expire),
     Chore("uploads: delete files without a row", 3600, upload_orphans_delete),
     Chore("workers: forget the silent", 3600, worker_forget),
