@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
 
 from accounts.models import User
-from search.models import Candidate, SampleSet, SampleSetState, Search
+from search.models import Candidate, Report, SampleSet, SampleSetState, Search
 
 
 def sampleset_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = False) -> SampleSet:
@@ -33,4 +33,14 @@ def candidate_for_user(user: User | AnonymousUser, search_pk: int, pk: int) -> C
     found = Candidate.objects.filter(search=search, pk=pk).select_related("version__model__team").first()
     if found is None:
         raise Http404("No such candidate.")
+    return found
+
+
+def report_for_user(user: User | AnonymousUser, search_pk: int, pk: int) -> Report:
+    """A report of a search the person may see. Raises Http404."""
+    search = search_for_user(user, search_pk)
+    found = Report.objects.filter(search=search, pk=pk).select_related("created_by").first()
+    if found is None:
+        raise Http404("No such report.")
+    found.search = search
     return found

@@ -17,7 +17,9 @@ from catalog.models import Signature
 from search.models import Candidate, SampleSet
 from search.plots.candidate import Balance, histogram_plot, words_plot
 from search.plots.svg import Plot
+from search.previews import previews
 
+READ = 400
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -49,8 +51,8 @@ def reference_plot(sample_set: SampleSet, signature: Signature | None) -> Plot |
 
 
 def preview_words(sample_set: SampleSet) -> dict[int, str]:
-    """id > word for the words of the preview: signatures hold ids only, so only these can be named."""
-    texts: Iterable[str] = (value for item in sample_set.preview for value in _texts(item))
+    """id > word for the words of the first samples: signatures hold ids only, so only these can be named."""
+    texts: Iterable[str] = (value for item in previews(sample_set, list(range(READ))) for value in _texts(item))
     return {word_id(word): word for text in texts for word in _WORD.findall(text.lower())}
 
 

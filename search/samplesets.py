@@ -20,12 +20,13 @@ from django.utils import timezone
 
 from accounts.models import Team, User, audit
 from gpuworker.core.errors import UserError
+from gpuworker.core.specs import MODALITIES
 from jobs.models import Job
 from jobs.services import job_cancel, job_start
 from search.dispatch import SAMPLESET_CHECK, SEARCH_RUN
 from search.models import Candidate, PredictionChunk, Report, SampleFile, SampleSet, SampleSetState, Search
 from uploads.models import Purpose, Upload
-from uploads.services import upload_claim
+from uploads.services import upload_claim, upload_discard
 
 ORPHAN_SECONDS = 3600.0
 
@@ -48,18 +49,21 @@ class Footprint:
     bytes: int
 
 
-def sampleset_create(*, owner: User, name: str, uploads: Sequence[uuid.UUID], options: Mapping[str, Any] | None = None) -> SampleSet:
+def sampleset_create(
+    *, owner: User, name: str = "", uploads: Sequence[uuid.UUID | str], modality: str = "", options: Mapping[str, Any] | None = None
+) -> SampleSet:
     """Take finished uploads into a new sample set and queue its check. The uploads are the owner's own, each used once.
 
-    options: reading options as in `gpuworker.core.modalities.options`, and `modality` where the person chose one.
+    modality, options: how to read the files (`gpuworker.core.modalities.options`); empty = guess.
     """
+    _known(modality)
     if not uploads:
         raise BadSampleSet("A sample set needs at least one file.", fix="Drop files first.")
     linked: list[Path] = []
     try:
         with transaction.atomic():
-            claimed = upload_claim(upload_ids=list(uploads), owner=owner, purpose=Purpose.SAMPLES)
-            sample_set = SampleSet.objects.create(owner=owner, name=_name(name, claimed), options=dict(options or {}))
+            claimed = upload_claim(uploads, owner, Purpose.SAMPLES)
+            sample_set = SampleSet.objects.create(owner=owner, name=_name(name, claimed), modality=modality, options=dict(options or {}))
             sample_set.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             linked.append(sample_set.folder)
             rows = [_take(sample_set, upload) for upload in claimed]
@@ -68,8 +72,7 @@ def sampleset_create(*, owner: User, name: str, uploads: Sequence[uuid.UUID], op
             sample_set.save(update_fields=["size_bytes"])
             audit("sampleset.create", sample_set, actor=owner, after={"files": len(rows), "bytes": sample_set.size_bytes})
             _check(sample_set)
-            taken = [upload.path for upload in claimed]
-            transaction.on_commit(lambda: _unlink(taken))
+            transaction.on_commit(lambda: upload_discard(claimed))
     except BaseException:
         # The uploads keep their own links, so that nothing is lost when the rows were not written.
         for folder in linked:
@@ -84,11 +87,6 @@ def _take(sample_set: SampleSet, upload: Upload) -> SampleFile:
     return SampleFile(sample_set=sample_set, name=upload.name, stored=stored, size=upload.size, sha256=upload.sha256)
 
 
-def _unlink(paths: Sequence[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
 def _name(name: str, uploads: Sequence[Upload]) -> str:
     """What the person typed, else the name of the file or of the folder they dropped."""
     if name.strip():
@@ -101,35 +99,44 @@ def _name(name: str, uploads: Sequence[Upload]) -> str:
 
 def _check(sample_set: SampleSet) -> Job:
     return job_start(
-        kind=SAMPLESET_CHECK, subject_id=sample_set.pk, label=f"Check {sample_set.name}", owner=sample_set.owner, url=sample_set.get_absolute_url()
+        kind=SAMPLESET_CHECK,
+        subject_id=sample_set.pk,
+        label=f"Check {sample_set.name}",
+        owner=sample_set.owner,
+        url=sample_set.get_absolute_url(),
     )
 
 
+def _known(modality: str) -> None:
+    if modality and modality not in MODALITIES:
+        raise BadSampleSet("Unknown kind of samples.", detail=modality[:60], fix=f"Known are: {', '.join(MODALITIES)}.")
+
+
 @transaction.atomic
-def sampleset_recheck(*, sample_set: SampleSet, options: Mapping[str, Any], actor: User) -> SampleSet:
+def sampleset_recheck(*, sample_set: SampleSet, actor: User, modality: str = "", options: Mapping[str, Any] | None = None) -> SampleSet:
     """Read the files again with other options. Returns the set to look at.
 
     Where searches have already run, their predictions belong to the old reading: then a new set of the same files is
     made (hard links, no further disk) and the old one stays as it is.
     """
-    locked = SampleSet.objects.select_for_update().get(pk=sample_set.pk)
+    _known(modality)
+    locked = SampleSet.objects.select_for_update(of=["self"]).get(pk=sample_set.pk)
     if locked.state == SampleSetState.CHECKING:
         raise BadSampleSet("The set is being checked.", fix="Wait until the check has ended, then correct it.")
     if locked.searches.exists():
         locked = _copy(locked, actor)
-    before = locked.options
+    before = {"modality": locked.modality, "options": locked.options}
     for field, value in _UNREAD.items():
         setattr(locked, field, value() if callable(value) else value)
-    locked.options = dict(options)
+    locked.modality, locked.options = modality, dict(options or {})
     locked.save()
-    audit("sampleset.recheck", locked, actor=actor, before={"options": before}, after={"options": locked.options})
+    audit("sampleset.recheck", locked, actor=actor, before=before, after={"modality": modality, "options": locked.options})
     _check(locked)
     return locked
 
 
 _UNREAD: dict[str, Any] = {
     "state": SampleSetState.CHECKING,
-    "modality": "",
     "guess": dict,
     "meta": dict,
     "n": 0,

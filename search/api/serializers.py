@@ -1,0 +1,348 @@
+"""JSON of searches, boards and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from accounts.models import Team
+from gpuworker.core.specs import SCORERS
+from search.api.sampleset_serializers import BIG, TeamSlugField
+from search.constraints import Constraints
+from search.models import Report, Search, SearchEvent
+
+
+class ConstraintsSerializer(serializers.Serializer[None]):
+    """Left out or null: no limit. A model whose figure was not measured counts as over the limit."""
+
+    label_key = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    licences = serializers.ListField(child=serializers.CharField(max_length=60), max_length=200, required=False)
+    tasks = serializers.ListField(child=serializers.CharField(max_length=60), max_length=200, required=False)
+    teams = serializers.ListField(child=serializers.CharField(max_length=60), max_length=200, required=False)
+    max_size_bytes = serializers.IntegerField(min_value=1, max_value=10**17, required=False, allow_null=True)
+    max_latency_ms = serializers.FloatField(min_value=1e-9, max_value=1e12, required=False, allow_null=True)
+    max_memory_bytes = serializers.IntegerField(min_value=1, max_value=10**17, required=False, allow_null=True)
+
+    @staticmethod
+    def value(data: dict[str, Any]) -> Constraints:
+        return Constraints.from_json(data)
+
+
+class SearchPlanSerializer(serializers.Serializer[None]):
+    """The question, before it is asked."""
+
+    sample_set = serializers.IntegerField(min_value=1, max_value=BIG)
+    constraints = ConstraintsSerializer(required=False)
+
+
+class SearchCreateSerializer(SearchPlanSerializer):
+    name = serializers.CharField(max_length=140, required=False, allow_blank=True, default="")
+    scorers = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(SCORERS)), required=False, min_length=1, max_length=50, help_text="Left out: all."
+    )
+    n_samples = serializers.IntegerField(
+        min_value=1, max_value=settings.SEARCH_MAX_SAMPLES, required=False, allow_null=True, help_text="Left out: all samples."
+    )
+
+    def validate_scorers(self, keys: list[str]) -> list[str]:
+        if not any(SCORERS[key].predicts_accuracy and SCORERS[key].cost == "forward" for key in keys):
+            raise serializers.ValidationError("Give at least one scorer that predicts accuracy by running the models: dawid_skene or atc.")
+        return keys
+
+
+class ExclusionSerializer(serializers.Serializer[None]):
+    """Models left out for one reason; relax names the constraint that would let them in, "" where none would."""
+
+    key = serializers.CharField()
+    sentence = serializers.CharField()
+    count = serializers.IntegerField()
+    examples = serializers.ListField(child=serializers.ListField(child=serializers.CharField(allow_blank=True)))
+    relax = serializers.CharField(allow_blank=True)
+
+
+class LabelSpaceSerializer(serializers.Serializer[None]):
+    label_key = serializers.CharField()
+    labels = serializers.ListField(child=serializers.CharField())
+    count = serializers.IntegerField()
+
+
+class RelaxedSerializer(serializers.Serializer[None]):
+    """What dropping one constraint would bring; constraint "" = all of them together."""
+
+    constraint = serializers.CharField(allow_blank=True)
+    gained = serializers.IntegerField()
+    nearest = serializers.CharField(allow_blank=True)
+
+
+class PlanAnswerSerializer(serializers.Serializer[None]):
+    """candidates: names of those that would run. relaxed: only where there is none."""
+
+    candidates = serializers.ListField(child=serializers.CharField())
+    left_out = serializers.IntegerField()
+    label_key = serializers.CharField(allow_blank=True)
+    label_spaces = LabelSpaceSerializer(many=True)
+    excluded = ExclusionSerializer(many=True)
+    relaxed = RelaxedSerializer(many=True)
+
+
+class SearchChangeSerializer(serializers.Serializer[None]):
+    shared_with = TeamSlugField(allow_null=True)
+
+
+class VerdictSerializer(serializers.Serializer[None]):
+    """kind pending = nothing measured yet. leaders: candidate ids, best first."""
+
+    kind = serializers.ChoiceField(choices=["pending", "recommend", "tie", "cannot_tell"])
+    sentence = serializers.CharField(allow_blank=True)
+    cause = serializers.CharField(allow_blank=True)
+    next_step = serializers.CharField(allow_blank=True)
+    leaders = serializers.ListField(child=serializers.IntegerField())
+
+
+class SearchSerializer(serializers.ModelSerializer[Search]):
+    """state: queued, running, finished, stopped, failed. last_seq: number of the last event."""
+
+    owner = serializers.CharField(source="owner.username", read_only=True)
+    shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True)
+    url = serializers.CharField(source="get_absolute_url", read_only=True)
+    sample_set = serializers.IntegerField(source="sample_set_id", read_only=True)
+    rerun_of = serializers.IntegerField(source="rerun_of_id", read_only=True, allow_null=True)
+    verdict = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Search
+        fields = [
+            "id",
+            "url",
+            "name",
+            "owner",
+            "shared_with",
+            "sample_set",
+            "rerun_of",
+            "state",
+            "stage",
+            "n_samples",
+            "samples_done",
+            "compute_seconds",
+            "last_seq",
+            "verdict",
+            "created",
+            "started",
+            "prior_at",
+            "first_row_at",
+            "finished",
+            "error_title",
+            "error_detail",
+            "error_fix",
+        ]
+        read_only_fields = fields
+
+    def get_verdict(self, search: Search) -> VerdictSerializer:
+        given = search.verdict
+        empty = {"kind": "pending", "sentence": "", "cause": "", "next_step": "", "leaders": []}
+        return {name: given.get(name, value) for name, value in empty.items()}  # type: ignore[return-value]  # the type is for the schema
+
+
+class SearchDetailSerializer(SearchSerializer):
+    """The board's header too: counts by candidate state, time left in seconds as a range, why a queued search waits."""
+
+    constraints = ConstraintsSerializer(read_only=True)
+    labels = serializers.ListField(child=serializers.CharField(), read_only=True)
+    scorers = serializers.ListField(child=serializers.CharField(), read_only=True)
+    excluded = ExclusionSerializer(many=True, read_only=True)
+    counts = serializers.SerializerMethodField()
+    eta_seconds = serializers.SerializerMethodField()
+    waiting_reason = serializers.SerializerMethodField()
+
+    class Meta(SearchSerializer.Meta):
+        fields = [
+            *SearchSerializer.Meta.fields,
+            "constraints",
+            "labels",
+            "scorers",
+            "excluded",
+            "counts",
+            "eta_seconds",
+            "waiting_reason",
+        ]
+        read_only_fields = fields
+
+    def _header(self) -> dict[str, Any]:
+        return dict(self.context.get("header", {}))
+
+    def get_counts(self, search: Search) -> dict[str, int]:
+        return dict(self._header().get("counts", {}))
+
+    def get_eta_seconds(self, search: Search) -> list[float] | None:
+        eta = self._header().get("eta")
+        return list(eta) if eta else None
+
+    def get_waiting_reason(self, search: Search) -> str:
+        return str(self._header().get("waiting_reason", ""))
+
+
+class CandidateSerializer(serializers.Serializer[None]):
+    """A row of the board. Shares lie in [0, 1]; null = not known. grade prior: nothing executed; predicted: executed, no labels."""
+
+    id = serializers.IntegerField()
+    position = serializers.IntegerField(help_text="Place on the board from 1; ties keep an order but share rank_from to rank_to.")
+    model = serializers.CharField()
+    version = serializers.IntegerField()
+    title = serializers.CharField()
+    licence = serializers.CharField(allow_blank=True)
+    state = serializers.CharField()
+    grade = serializers.ChoiceField(choices=["prior", "predicted"])
+    rank_from = serializers.IntegerField(allow_null=True)
+    rank_to = serializers.IntegerField(allow_null=True)
+    predicted_accuracy = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    p_best = serializers.FloatField(allow_null=True)
+    why = serializers.CharField(allow_blank=True)
+    samples = serializers.IntegerField()
+    latency_ms = serializers.FloatField(allow_null=True)
+    memory_bytes = serializers.IntegerField(allow_null=True)
+    size_bytes = serializers.IntegerField(allow_null=True)
+    prior_place = serializers.IntegerField(allow_null=True)
+    scores = serializers.DictField(child=serializers.DictField())
+    error = serializers.CharField(allow_blank=True)
+
+
+class MarkTableSerializer(serializers.Serializer[None]):
+    """A plot as the table behind it."""
+
+    key = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    columns = serializers.ListField(child=serializers.CharField())
+    rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField(allow_blank=True)))
+    note = serializers.CharField(allow_blank=True)
+
+
+class ToldSerializer(serializers.Serializer[None]):
+    """One scorer's word; value null = cannot tell, and why says the cause."""
+
+    scorer = serializers.CharField()
+    label = serializers.CharField()
+    grade = serializers.CharField()
+    value = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    why = serializers.CharField(allow_blank=True)
+    help = serializers.CharField()
+    source = serializers.CharField(allow_blank=True)
+
+
+class OddSerializer(serializers.Serializer[None]):
+    """A sample on which the candidate stands against the plurality of the leaders."""
+
+    index = serializers.IntegerField()
+    own = serializers.CharField()
+    confidence = serializers.FloatField()
+    majority = serializers.CharField()
+    others = serializers.IntegerField()
+    of = serializers.IntegerField()
+
+
+class CandidateDetailSerializer(serializers.Serializer[None]):
+    """A row with its evidence: what each scorer said, plots as tables, samples on which it stands alone."""
+
+    row = CandidateSerializer()
+    history = serializers.ListField(child=serializers.ListField(child=serializers.FloatField(allow_null=True)))
+    predicted_balance = serializers.ListField(child=serializers.FloatField())
+    told = ToldSerializer(many=True)
+    plots = MarkTableSerializer(many=True)
+    disagreements = OddSerializer(many=True)
+    n_disagreements = serializers.IntegerField()
+    warnings = serializers.ListField(child=serializers.CharField())
+    error_fix = serializers.CharField(allow_blank=True)
+
+
+class EventSerializer(serializers.ModelSerializer[SearchEvent]):
+    payload = serializers.DictField()
+
+    class Meta:
+        model = SearchEvent
+        fields = ["seq", "kind", "payload", "at"]
+        read_only_fields = fields
+
+
+class EventPageSerializer(serializers.Serializer[None]):
+    """Events after the number asked for, oldest first. more: ask again from the last seq."""
+
+    last_seq = serializers.IntegerField()
+    more = serializers.BooleanField()
+    events = EventSerializer(many=True)
+
+
+class BoardSerializer(serializers.Serializer[None]):
+    """The board as one document."""
+
+    format = serializers.CharField()
+    at = serializers.DateTimeField()
+    search = serializers.DictField()
+    verdict = serializers.DictField()
+    constraints = serializers.DictField()
+    labels = serializers.ListField(child=serializers.CharField())
+    candidates = CandidateSerializer(many=True)
+    excluded = ExclusionSerializer(many=True)
+
+
+class VoteSerializer(serializers.Serializer[None]):
+    candidate = serializers.IntegerField()
+    label = serializers.CharField()
+    confidence = serializers.FloatField()
+
+
+class DisputedSerializer(serializers.Serializer[None]):
+    """dissent: share of the leaders outside the largest group."""
+
+    index = serializers.IntegerField()
+    dissent = serializers.FloatField()
+    votes = VoteSerializer(many=True)
+
+
+class DisputedPageSerializer(serializers.Serializer[None]):
+    n = serializers.IntegerField()
+    n_disputed = serializers.IntegerField()
+    leaders = serializers.ListField(child=serializers.IntegerField())
+    samples = DisputedSerializer(many=True)
+
+
+class MovedSerializer(serializers.Serializer[None]):
+    title = serializers.CharField()
+    before = serializers.FloatField(allow_null=True)
+    after = serializers.FloatField(allow_null=True)
+    rank_before = serializers.IntegerField(allow_null=True)
+    rank_after = serializers.IntegerField(allow_null=True)
+    new_version = serializers.BooleanField()
+
+
+class DifferenceSerializer(serializers.Serializer[None]):
+    """Against the search that this one repeats."""
+
+    earlier = serializers.IntegerField()
+    added = serializers.ListField(child=serializers.CharField())
+    gone = serializers.ListField(child=serializers.CharField())
+    moved = MovedSerializer(many=True)
+
+
+class ReportSerializer(serializers.ModelSerializer[Report]):
+    created_by = serializers.CharField(source="created_by.username", read_only=True)
+
+    class Meta:
+        model = Report
+        fields = ["id", "created", "created_by"]
+        read_only_fields = fields
+
+
+class ReportDetailSerializer(ReportSerializer):
+    """document: the frozen report (format modelshop.report/1)."""
+
+    document = serializers.DictField(source="payload", read_only=True)
+
+    class Meta(ReportSerializer.Meta):
+        fields = [*ReportSerializer.Meta.fields, "document"]
+        read_only_fields = fields
