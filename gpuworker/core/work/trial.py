@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def _table(spec: InputSpec) -> MadeUp:
         }
         for _ in range(COUNT)
     ]
-    return "trial.jsonl", _jsonl(rows), {}
+    return "trial.jsonl", _jsonl(rows), {"columns": [column["name"] for column in spec.input["columns"]]}
 
 
 def _pair(spec: InputSpec) -> MadeUp:
@@ -67,7 +68,7 @@ def _npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _jsonl(rows: list[dict[str, object]]) -> bytes:
+def _jsonl(rows: Sequence[Mapping[str, object]]) -> bytes:
     return "\n".join(json.dumps(row) for row in rows).encode()
 
 
