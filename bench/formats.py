@@ -13,7 +13,7 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,19 +81,20 @@ def judge(path: Path, name: str) -> Row:
 
 
 def _compare(path: Path, name: str, key: str, model: ReadModel) -> Row:
-    facts = {"family": model.facts.family, "parameters": model.facts.parameters}
+    base = Row(name, key, "imports", "no other runtime reads this format", model.facts.family, model.facts.parameters)
     if key != "onnx":
-        return Row(name, key, "imports", "no other runtime reads this format", **facts)
+        return base
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     samples = random_samples(model.program, ROWS)
     expected = _reference(session, samples)
     found = run_batched(model.program, model.tensors, samples, ROWS)
-    half = any(DTYPES[item.dtype] in (torch.float16, torch.bfloat16) for item in (*model.program.inputs, *model.program.weights))
+    dtypes = {item.dtype for item in model.program.inputs} | {item.dtype for item in model.program.weights}
+    half = bool(dtypes & {"float16", "bfloat16"})
     worst, tolerance, equal = 0.0, TOLERANCE, True
     for place, (output, reference) in enumerate(expected.items()):
         ours = found[output].float().numpy()
         if ours.shape != reference.shape:
-            return Row(name, key, "wrong", f"output {output}: expected shape {reference.shape}, found {ours.shape}", **facts)
+            return replace(base, verdict="wrong", reason=f"output {output}: expected shape {reference.shape}, found {ours.shape}")
         scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
         # Half precision carries 11 bits; a deep net loses a few of them in another order of summation.
         tolerance = max(tolerance, (2.0**-8 if half else TOLERANCE) * scale) if half else TOLERANCE
@@ -102,7 +103,7 @@ def _compare(path: Path, name: str, key: str, model: ReadModel) -> Row:
             equal = equal and _same_best(ours, reference, tolerance)
     verdict = "agrees" if worst <= tolerance and equal else "wrong"
     reason = "; ".join(model.facts.notes) if verdict == "agrees" else f"differs by {worst:.2e}, arg-max {'equal' if equal else 'differs'}"
-    return Row(name, key, verdict, reason, difference=worst, tolerance=tolerance, argmax_equal=equal, **facts)
+    return replace(base, verdict=verdict, reason=reason, difference=worst, tolerance=tolerance, argmax_equal=equal)
 
 
 def _same_best(ours: np.ndarray, reference: np.ndarray, tolerance: float) -> bool:

@@ -13,9 +13,10 @@ from gpuworker.core.formats import onnx_math, onnx_ml, onnx_nn, onnx_shape
 from gpuworker.core.formats.batch import Attempt, open_batch
 from gpuworker.core.formats.facts import ReadModel, facts_of
 from gpuworker.core.formats.onnx_file import Tensors, attributes_of, main_file, operators, ordered, parse, read_bytes
-from gpuworker.core.formats.onnx_node import DTYPE_OF_CODE, FIX, Item, Node, Result
+from gpuworker.core.formats.onnx_node import DTYPE_OF_CODE, FIX, Ints, Item, Node, Result
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import MAX_NAME, MAX_PORTS, MAX_RANK, Input
+from gpuworker.core.program.values import Value
 
 HANDLERS: dict[tuple[str, str], Callable[[Node], Result]] = {
     **{("", name): handler for table in (onnx_math, onnx_shape, onnx_nn) for name, handler in table.HANDLERS.items()},
@@ -111,7 +112,7 @@ def _convert(
         result = HANDLERS[domain, node.op_type](shell)
     except (IndexError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
         raise shell.broken(str(error).split("\n")[0][:200]) from error
-    results = list(result) if isinstance(result, (list, tuple)) else [result]
+    results: list[Item] = [result] if isinstance(result, (Value, Ints)) else list(result)
     if node.op_type == "Dropout":
         results = results[:1]
     for name, item in zip(node.output, results, strict=False):

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from gpuworker.core.errors import LimitExceeded, UnreadableModel, UnsupportedOperator

@@ -36,23 +36,17 @@ def tree_regressor(n: Node) -> Result:
 
 def _trees(n: Node, kind: str) -> Value:
     """The sum of leaves per row, base values added."""
-    features, count = n.int_list("nodes_featureids"), len(n.int_list("nodes_nodeids"))
-    trees, nodes = n.int_list("nodes_treeids"), n.int_list("nodes_nodeids")
-    lists = [
-        features,
-        trees,
-        n.number_list("nodes_values"),
-        n.int_list("nodes_truenodeids"),
-        n.int_list("nodes_falsenodeids"),
-        n.text_list("nodes_modes"),
-    ]
-    if any(len(item) != count for item in lists) or not count or len(set(zip(trees, nodes, strict=False))) != count:
+    features, trees, nodes = (n.int_list(f"nodes_{name}") for name in ("featureids", "treeids", "nodeids"))
+    true_nodes, false_nodes = n.int_list("nodes_truenodeids"), n.int_list("nodes_falsenodeids")
+    thresholds, names, count = n.number_list("nodes_values"), n.text_list("nodes_modes"), len(nodes)
+    sizes = {len(features), len(trees), len(true_nodes), len(false_nodes), len(thresholds), len(names), count}
+    if len(sizes) > 1 or not count or len(set(zip(trees, nodes, strict=True))) != count:
         raise n.broken("the lists of nodes differ in length, are empty or repeat a node")
     places = {key: place for place, key in enumerate(zip(trees, nodes, strict=True))}
-    modes = [_mode(n, mode) for mode in lists[5]]
+    modes = [_mode(n, mode) for mode in names]
     try:
-        yes = [place if modes[place] == 0 else places[trees[place], lists[3][place]] for place in range(count)]  # type: ignore[index]
-        no = [place if modes[place] == 0 else places[trees[place], lists[4][place]] for place in range(count)]  # type: ignore[index]
+        yes = [place if modes[place] == 0 else places[trees[place], true_nodes[place]] for place in range(count)]
+        no = [place if modes[place] == 0 else places[trees[place], false_nodes[place]] for place in range(count)]
         leaves = _leaves(n, kind, places)
     except (KeyError, IndexError) as error:
         raise n.broken(f"it points at a node or a class that does not exist: {error}") from error
@@ -64,7 +58,7 @@ def _trees(n: Node, kind: str) -> Value:
     int64, weight = torch.int64, n.builder.weight
     parts = [
         weight(torch.tensor(features, dtype=int64)),
-        weight(torch.tensor(lists[2], dtype=torch.float32)),
+        weight(torch.tensor(thresholds, dtype=torch.float32)),
         weight(torch.tensor(yes, dtype=int64)),
         weight(torch.tensor(no, dtype=int64)),
         weight(torch.tensor(modes, dtype=torch.int8)),

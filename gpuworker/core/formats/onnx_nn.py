@@ -178,7 +178,7 @@ def resize(n: Node) -> Result:
 def _resize(n: Node, sizes: Sequence[Dim], scales: Sequence[float], mode: str, coordinates: str, nearest: str) -> Value:
     x = n.tensor()
     sizes = [n.builder.size(x, 0), *sizes[1:]] if sizes and sizes[0] == n.builder.declared_batch else list(sizes)
-    attributes = {"dims": sizes, "scales": [] if sizes else scales, "mode": mode, "coordinates": coordinates}
+    attributes: dict[str, object] = {"dims": sizes, "scales": [] if sizes else scales, "mode": mode, "coordinates": coordinates}
     if mode == "nearest":
         attributes["nearest"] = nearest
     if mode == "cubic":

@@ -83,8 +83,7 @@ def _weights(n: Node) -> list[Value]:
 
 
 def _gates(op: str, tensor: torch.Tensor, hidden: int) -> torch.Tensor:
-    blocks = tensor.split(hidden)
-    return torch.cat([blocks[place] for place in _GATES[op]])
+    return torch.cat([tensor[place * hidden : (place + 1) * hidden] for place in _GATES[op]])
 
 
 def _state(n: Node, place: int) -> Value | None:

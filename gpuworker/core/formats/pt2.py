@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 
 from gpuworker.core.errors import UnreadableModel, UnsupportedOperator
-from gpuworker.core.formats import pt2_math, pt2_nn
+from gpuworker.core.formats import pt2_math, pt2_nn, pt2_shape
 from gpuworker.core.formats.batch import Attempt, open_batch
 from gpuworker.core.formats.facts import ReadModel, facts_of
 from gpuworker.core.formats.pt2_call import FIX, PLAIN_MATH, SIZE_MATH, Call, Handler, schema_defaults
@@ -40,7 +40,7 @@ _IGNORED = frozenset(
         "_operator.ne",
     }
 )
-HANDLERS: dict[str, Handler] = {**pt2_math.HANDLERS, **pt2_nn.HANDLERS}
+HANDLERS: dict[str, Handler] = {**pt2_math.HANDLERS, **pt2_nn.HANDLERS, **pt2_shape.HANDLERS}
 _DEFAULTS: dict[str, Mapping[str, Any]] = {target: schema_defaults(target) for target in HANDLERS}
 _VIEWS = frozenset(
     (

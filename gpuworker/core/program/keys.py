@@ -38,7 +38,7 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     if sys.byteorder == "big":
         width = flat.element_size()
         raw = raw.reshape(-1, width)[:, ::-1].reshape(-1).copy()
-    return memoryview(raw)
+    return memoryview(raw.data)
 
 
 def value_keys(program: Program) -> tuple[str, ...]:

@@ -235,7 +235,8 @@ def _check(program: Program) -> None:
         names = [port.name for port in ports]
         if any(not isinstance(name, str) or not 0 < len(name) <= MAX_NAME for name in names) or len(set(names)) != len(names):
             raise _bad("a bad name", f"Input and output names are unique, of 1 to {MAX_NAME} characters.")
-    for item in (*program.inputs, *program.weights):
+    tensors: tuple[Input | Weight, ...] = (*program.inputs, *program.weights)
+    for item in tensors:
         _check_tensor(item)
     if len({weight.key for weight in program.weights}) != len(program.weights):
         raise _bad("a repeated weight", "Every weight is listed once.")

@@ -84,7 +84,8 @@ def test_a_small_file_that_asks_for_a_huge_constant() -> None:
 
 def test_a_loop_of_tree_nodes_ends() -> None:
     node = helper.make_node(
-        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", nodes_treeids=[0] * 3, nodes_nodeids=[0, 1, 2], nodes_featureids=[0] * 3,
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", nodes_treeids=[0] * 3, 
+        nodes_nodeids=[0, 1, 2], nodes_featureids=[0] * 3,
         nodes_values=[0.0] * 3, nodes_modes=["BRANCH_LEQ", "BRANCH_LEQ", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 2, 0],
         target_treeids=[0], target_nodeids=[2], target_ids=[0], target_weights=[1.0], n_targets=1,
     )  # fmt: skip

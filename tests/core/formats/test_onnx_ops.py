@@ -237,9 +237,11 @@ def test_linear_pipeline_of_onnx_ml() -> None:
 def test_trees_with_two_classes_and_one_score(mode: str, positive: bool, place: int) -> None:
     weights = [0.9, 0.2, 0.6] if positive else [0.9, -0.8, -0.3]
     node = helper.make_node(
-        "TreeEnsembleClassifier", ["x"], ["label", "p"], domain="ai.onnx.ml", nodes_treeids=[0] * 5, nodes_nodeids=[0, 1, 2, 3, 4],
+        "TreeEnsembleClassifier", ["x"], ["label", "p"], domain="ai.onnx.ml",
+        nodes_treeids=[0] * 5, nodes_nodeids=[0, 1, 2, 3, 4],
         nodes_featureids=[0, 1, 0, 0, 0], nodes_values=[0.0, 0.5, 0.0, 0.0, 0.0], nodes_modes=[mode, mode, "LEAF", "LEAF", "LEAF"],
-        nodes_truenodeids=[1, 3, 0, 0, 0], nodes_falsenodeids=[2, 4, 0, 0, 0], class_treeids=[0] * 3, class_nodeids=[2, 3, 4], class_ids=[place] * 3,
+        nodes_truenodeids=[1, 3, 0, 0, 0], nodes_falsenodeids=[2, 4, 0, 0, 0],
+        class_treeids=[0] * 3, class_nodeids=[2, 3, 4], class_ids=[place] * 3,
         class_weights=weights, classlabels_int64s=[0, 1], post_transform="NONE",
     )  # fmt: skip
     x = np.array([[0.0, 0.5], [-1.0, 0.5], [-1.0, 2.0], [3.0, 0.0], [0.0, 9.0]], np.float32)

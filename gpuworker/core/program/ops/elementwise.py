@@ -123,7 +123,8 @@ def prelu(inputs: Sequence[Any], a: Attributes) -> Tensor:
 
 def cast(inputs: Sequence[Any], a: Attributes) -> Tensor:
     dtype = DTYPES[a["dtype"]]
-    return inputs[0].to(dtype)
+    x: Tensor = inputs[0]
+    return x.to(dtype)
 
 
 def _softplus(inputs: Sequence[Any], a: Attributes) -> Tensor:

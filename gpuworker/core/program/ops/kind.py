@@ -90,7 +90,7 @@ def _clean_scalar(kind: Kind, value: object, sizes: int, choices: tuple[str, ...
     ):
         return float(value)
     if kind == "float" and value in ("inf", "-inf", "nan", math.inf, -math.inf):
-        return float(value)  # type: ignore[arg-type]
+        return float(str(value))
     if kind == "float" and isinstance(value, float):
         return value
     if kind == "text" and isinstance(value, str) and (value in choices if choices else len(value) <= 200):
@@ -127,7 +127,12 @@ def guard(shape: Sequence[int], what: str) -> None:
 
 def broadcast(what: str, *tensors: torch.Tensor) -> None:
     """Guard the result of an element-wise operator whose inputs broadcast against each other."""
-    guard(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)), what)
+    guard(joint_shape(*(tensor.shape for tensor in tensors)), what)
+
+
+def joint_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that several broadcast to."""
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
 def check_index(indices: torch.Tensor, size: int, what: str) -> None:

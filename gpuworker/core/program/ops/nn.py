@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from gpuworker.core.program.ops.kind import Attr, Attributes, OpSpec, check_index, guard
+from gpuworker.core.program.ops.kind import Attr, Attributes, OpSpec, check_index, guard, joint_shape
 
 Tensor = torch.Tensor
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -30,7 +30,7 @@ def linear(inputs: Sequence[Any], a: Attributes) -> Tensor:
 def matmul(inputs: Sequence[Any], a: Attributes) -> Tensor:
     x, y = inputs
     if x.dim() > 1 and y.dim() > 1:
-        guard((*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]), "matmul")
+        guard((*joint_shape(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]), "matmul")
     return torch.matmul(x, y)
 
 
@@ -118,7 +118,9 @@ def avg_pool(inputs: Sequence[Any], a: Attributes) -> Tensor:
 def adaptive_pool(inputs: Sequence[Any], a: Attributes) -> Tensor:
     x: Tensor = inputs[0]
     guard((*x.shape[:2], *a["dims"]), "adaptive_pool")
-    return (_ADAPTIVE_MAX if a["largest"] else _ADAPTIVE_AVG)[len(a["dims"])](x, list(a["dims"]))
+    table: dict[int, Any] = _ADAPTIVE_MAX if a["largest"] else _ADAPTIVE_AVG
+    result: Tensor = table[len(a["dims"])](x, list(a["dims"]))
+    return result
 
 
 def batch_norm(inputs: Sequence[Any], a: Attributes) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from gpuworker.core.program.ops.kind import DTYPES, MAX_LIST, Attr, Attributes, OpSpec, check_index, guard
+from gpuworker.core.program.ops.kind import DTYPES, MAX_LIST, Attr, Attributes, OpSpec, check_index, guard, joint_shape
 
 Tensor = torch.Tensor
 
@@ -43,7 +43,7 @@ def expand(inputs: Sequence[Any], a: Attributes) -> Tensor:
     """Broadcast both ways: a size 1 or -1 asked for keeps the size of the input."""
     x: Tensor = inputs[0]
     asked = [1 if size == -1 else size for size in a["dims"]]
-    shape = torch.broadcast_shapes(x.shape, asked)
+    shape = joint_shape(x.shape, asked)
     guard(shape, "expand")
     return x.expand(shape)
 
@@ -140,7 +140,7 @@ def index(inputs: Sequence[Any], a: Attributes) -> Tensor:
         check_index(indices, x.shape[dim], "index")
         parts[dim] = indices
     rest = [size for dim, size in enumerate(x.shape) if dim not in a["dims"]]
-    guard((*torch.broadcast_shapes(*(i.shape for i in inputs[1:])), *rest), "index")
+    guard((*joint_shape(*(i.shape for i in inputs[1:])), *rest), "index")
     return torch.Tensor.__getitem__(x, tuple(parts))
 
 
@@ -149,7 +149,8 @@ def scatter(inputs: Sequence[Any], a: Attributes) -> Tensor:
     check_index(indices, x.shape[a["dim"]], "scatter")
     indices = indices.to(torch.int64)
     indices = torch.where(indices < 0, indices + x.shape[a["dim"]], indices)
-    return x.scatter_add(a["dim"], indices, values) if a["add"] else x.scatter(a["dim"], indices, values)
+    result: Tensor = x.scatter_add(a["dim"], indices, values) if a["add"] else x.scatter(a["dim"], indices, values)
+    return result
 
 
 def one_hot(inputs: Sequence[Any], a: Attributes) -> Tensor:
@@ -226,7 +227,7 @@ ALL: tuple[OpSpec, ...] = (
         {"dim": _DIM, "start": Attr("dim", optional=True), "end": Attr("dim", optional=True), "step": Attr("int", 1)},
     ),
     OpSpec("select", lambda i, a: i[0].select(a["dim"], a["index"]), (1, 1), {"dim": _DIM, "index": Attr("dim", required=True)}),
-    OpSpec("flip", lambda i, a: torch.flip(i[0], a["dims"]), (1, 1), {"dims": Attr("ints", required=True)}),
+    OpSpec("flip", lambda i, a: i[0].flip(a["dims"]), (1, 1), {"dims": Attr("ints", required=True)}),
     OpSpec("roll", lambda i, a: torch.roll(i[0], a["shifts"], a["dims"]), (1, 1), {"shifts": _DIMS, "dims": Attr("ints", required=True)}),
     OpSpec(
         "pad",
