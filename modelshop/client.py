@@ -126,7 +126,14 @@ class Client:
             "task": what.task or "classification",
             "licence": what.licence,
         }
-        self.post("/api/models/", body)
+        try:
+            self.post("/api/models/", body)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            raise Refused(
+                f"You may not publish to {team}.", detail="The team does not exist, or you are not a publisher in it.", fix="Check --name."
+            ) from error
 
     def _upload(self, path: Path, purpose: str, progress: Progress) -> str:
         return upload_file(self, path, path.name, purpose, server=self.url, memory=self._memory, progress=progress)
