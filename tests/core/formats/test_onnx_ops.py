@@ -223,7 +223,8 @@ def test_linear_pipeline_of_onnx_ml() -> None:
         helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.1, 0.2, 0.3], scale=[2.0, 1.0, 0.5]),
         helper.make_node("Normalizer", ["s"], ["t"], domain="ai.onnx.ml", norm="L2"),
         helper.make_node(
-            "LinearClassifier", ["t"], ["label", "p"], domain="ai.onnx.ml", coefficients=floats(12).tolist(), intercepts=[0.1, 0.2, 0.3, 0.4],
+            "LinearClassifier", ["t"], ["label", "p"], domain="ai.onnx.ml", coefficients=floats(12).tolist(),
+            intercepts=[0.1, 0.2, 0.3, 0.4],
             classlabels_ints=[3, 5, 7, 9], multi_class=1, post_transform="SOFTMAX",
         ),
     ]  # fmt: skip

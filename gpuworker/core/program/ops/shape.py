@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -191,7 +191,7 @@ def int_math(inputs: Sequence[Any], a: Attributes) -> int:
     first, second, kind = a["first"], a["second"], a["kind"]
     if kind in ("floordiv", "mod", "truncdiv") and second == 0:
         raise ValueError("int_math: division by zero")
-    results = {
+    results: dict[str, Callable[[], int]] = {
         "add": lambda: first + second,
         "sub": lambda: first - second,
         "mul": lambda: first * second,
