@@ -38,6 +38,7 @@ class PgNotifyLayer(InMemoryChannelLayer):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Lock | None = None
         self._listen: Any = None
         self._descriptor: int | None = None
         self._publish: Any = None
@@ -83,11 +84,17 @@ class PgNotifyLayer(InMemoryChannelLayer):
                         raise
 
     async def _start_listening(self) -> None:
+        """One connection, however many sockets ask at once: a second one would stay readable with nobody to read it."""
         loop = asyncio.get_running_loop()
-        if self._loop is loop and self._listen is not None and not self._listen.closed:
-            return
+        if self._loop is not loop or self._starting is None:
+            self._stop_listening()
+            self._loop, self._starting = loop, asyncio.Lock()
+        async with self._starting:
+            if self._listen is None or self._listen.closed:
+                await self._listen_on(loop)
+
+    async def _listen_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stop_listening()
-        self._loop = loop
         try:
             self._listen = await loop.run_in_executor(None, self._open_listener)
         except psycopg2.Error:

@@ -95,6 +95,7 @@ class Supervisor:
         except OSError:
             print(f"Modelshop already runs on {self.data}. Stop it, or choose another folder with --data.", file=sys.stderr)
             return 1
+        (self.data / "processes.json").unlink(missing_ok=True)  # a killed supervisor leaves its own behind
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: self.stopping.set())
         try:

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 ENV_BINARIES = "MODELSHOP_POSTGRES_BIN"
@@ -137,8 +138,12 @@ class Embedded:
         pid_file = self.data / "postmaster.pid"
         for _ in range(200):
             try:
-                os.kill(int(pid_file.read_text().split()[0]), 0)
-            except (OSError, ValueError, IndexError):
+                command = psutil.Process(int(pid_file.read_text().split()[0])).cmdline()
+            except (OSError, ValueError, IndexError, psutil.Error):
+                return
+            if command and str(self.data) not in command:
+                # The number was given to another process since (a restarted container): PostgreSQL itself would refuse to start.
+                pid_file.unlink(missing_ok=True)
                 return
             time.sleep(0.05)
         raise PostgresError(f"Another PostgreSQL still runs on {self.data}. Stop it first.")

@@ -30,6 +30,8 @@ class BoardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.seq = self._after()
         self.changed = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
+        # Subscribed before it reads: what happens in between is then read or told, never missed.
+        await self.channel_layer.group_add(group_of(self.search_id), self.channel_name)
         try:
             first = await self._update()
         except Http404:
@@ -39,7 +41,6 @@ class BoardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except DatabaseError:
             await self.close()
             return
-        await self.channel_layer.group_add(group_of(self.search_id), self.channel_name)
         await self.accept()
         self.sender = asyncio.create_task(self._send_changes(first))
 

@@ -8,12 +8,13 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.models import Membership, Role, Team, User, Visibility
 from accounts.services import personal_team_create
@@ -21,7 +22,6 @@ from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Revie
 from catalog.services.models import ModelDetails, model_create
 from catalog.services.reviews import review_decide
 from catalog.services.versions import Reference, version_create
-from jobs.models import Job
 from search.models import SampleSet, SampleSetState
 from search.samplesets import sampleset_create
 from uploads.models import Purpose, Upload
@@ -31,6 +31,7 @@ from uploads.tus import CHUNK_MAX_BYTES
 FILES = settings.BASE_DIR / "gpuworker" / "seed" / "files"
 TEAM = "demo"
 WAIT_SECONDS = 300.0
+UNDER_WAY = (VersionState.CHECKING, VersionState.IN_REVIEW)
 
 
 class SeedFailed(Exception):
@@ -73,10 +74,10 @@ def seed(say: Callable[[str], None]) -> bool:
         _publish(item, team, people["demo"])
     for item in sets:
         _sampleset(item, people["demo"])
-    waiting = ModelVersion.objects.filter(model__team=team, created_by=people["demo"]).exclude(state=VersionState.PUBLISHED)
-    if not models and not sets and not waiting.exists():
+    versions = ModelVersion.objects.filter(model__team=team, model__name__in=[item["name"] for item in manifest["models"]], number=1)
+    if not models and not sets and not versions.filter(state__in=UNDER_WAY).exists():
         return False
-    for done, total in _until_done(team, people):
+    for done, total in _until_done(versions, people):
         say(f"demo catalog: {done} of {total} models and sample sets checked")
     return True
 
@@ -86,8 +87,10 @@ def _people() -> dict[str, User]:
     known = {row.username: row for row in accounts()}
     rows = [known.get(name) or Account(name, secrets.token_urlsafe(9), role, note) for name, role, note in PEOPLE]
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump([{"username": r.username, "password": r.password, "role": r.role, "note": r.note} for r in rows], file, indent=1)
+        temporary = path.with_suffix(".new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump([asdict(row) for row in rows], file, indent=1)
+        temporary.replace(path)
     people: dict[str, User] = {}
     with transaction.atomic():
         team, _ = Team.objects.get_or_create(slug=TEAM, defaults={"name": "Demo"})
@@ -142,21 +145,22 @@ def _upload(name: str, purpose: str, owner: User) -> Upload:
     return upload
 
 
-def _until_done(team: Team, people: dict[str, User]) -> Iterator[tuple[int, int]]:
-    """Approve what passed, until nothing is left to wait for. Yields (done, total) when it grew."""
+def _until_done(versions: QuerySet[ModelVersion], people: dict[str, User]) -> Iterator[tuple[int, int]]:
+    """Approve those of `versions` that passed, until nothing is left to wait for. Yields (done, total) when it grew.
+
+    What the demo account has published itself is its own affair: neither waited for nor approved.
+    """
     last, deadline = -1, time.monotonic() + WAIT_SECONDS
+    sets = SampleSet.objects.filter(owner=people["demo"], demo=True)
     while True:
-        versions = ModelVersion.objects.filter(model__team=team, created_by=people["demo"])
-        sets = SampleSet.objects.filter(owner=people["demo"], demo=True)
         for version in versions.filter(state=VersionState.IN_REVIEW).select_related("model__team"):
             review_decide(version=version, decision=Review.Decision.APPROVE, reason="Checked demo model.", actor=people["curator"])
         broken = [f"{row}: {row.error_title} {row.error_detail}" for row in versions.filter(state=VersionState.REJECTED)]
         broken += [f"{row}: {row.error_title} {row.error_detail}" for row in sets.filter(state=SampleSetState.FAILED)]
-        broken += [f"{job}: {job.error_title}" for job in Job.objects.filter(owner=people["demo"], state="errored")]
         if broken:
             raise SeedFailed("The demo catalog is not whole:\n" + "\n".join(broken))
-        done = versions.filter(state=VersionState.PUBLISHED).count() + sets.filter(state=SampleSetState.READY).count()
         total = versions.count() + sets.count()
+        done = total - versions.filter(state__in=UNDER_WAY).count() - sets.filter(state=SampleSetState.CHECKING).count()
         if done > last:
             yield done, total
             last, deadline = done, time.monotonic() + WAIT_SECONDS

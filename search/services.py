@@ -42,7 +42,11 @@ def search_start(
 ) -> Search:
     """Choose the candidates, write the rows and queue the run. Raises CannotSearch when nothing would run."""
     if sample_set.state != SampleSetState.READY:
-        raise CannotSearch("The sample set is not ready.", detail=f"It is: {sample_set.get_state_display()}.", fix="Wait for its check to end, or mend what it names.")
+        raise CannotSearch(
+            "The sample set is not ready.",
+            detail=f"It is: {sample_set.get_state_display()}.",
+            fix="Wait for its check to end, or mend what it names.",
+        )
     unknown = [key for key in scorers if key not in SCORERS]
     if unknown:
         raise CannotSearch("Unknown scorer.", detail=", ".join(unknown), fix=f"Known are: {', '.join(SCORERS)}.")
@@ -50,7 +54,11 @@ def search_start(
     selection = select(owner, sample_set, constraints)
     if not selection.chosen:
         reasons = "; ".join(f"{item.sentence.lower()}: {item.count}" for item in selection.excluded)
-        raise CannotSearch("No model can be a candidate.", detail=reasons or "The catalog has no published model you may see.", fix="Relax the constraint that excludes most, or publish a model.")
+        raise CannotSearch(
+            "No model can be a candidate.",
+            detail=reasons or "The catalog has no published model you may see.",
+            fix="Relax the constraint that excludes most, or publish a model.",
+        )
     count = min(sample_set.n, n_samples or settings.SEARCH_MAX_SAMPLES, settings.SEARCH_MAX_SAMPLES)
     search = Search.objects.create(
         owner=owner,
@@ -64,7 +72,9 @@ def search_start(
         excluded=[item.to_json() for item in selection.excluded],
         stage="Waiting for a worker",
     )
-    Candidate.objects.bulk_create(Candidate(search=search, version=version, position=place) for place, version in enumerate(selection.chosen))
+    Candidate.objects.bulk_create(
+        Candidate(search=search, version=version, position=place) for place, version in enumerate(selection.chosen)
+    )
     rows = list(search.candidates.values_list("pk", flat=True))
     event_add(search, "queued", {"by": owner.get_username(), "candidates": len(rows)}, rows=rows)
     job_start(kind=SEARCH_RUN, subject_id=search.pk, label=search.name, owner=owner, url=search.get_absolute_url())
@@ -120,8 +130,14 @@ def search_rerun(*, search: Search, actor: User) -> Search:
 
 @transaction.atomic
 def candidate_retry(*, candidate: Candidate, actor: User) -> None:
-    """Try a failed row again; what the others have is kept, and what this one has too."""
-    search = candidate.search
+    """Try a failed row again; what the others have is kept, and what this one has too. Raises CannotSearch while the search runs."""
+    search = Search.objects.select_for_update(of=["self"]).get(pk=candidate.search_id)
+    if search.is_live:
+        raise CannotSearch(
+            "The search is still running.",
+            detail="A run that has begun does not take a row back in.",
+            fix="Try the row again once it has ended.",
+        )
     done = Candidate.objects.filter(pk=candidate.pk, state=CandidateState.FAILED).update(
         state=CandidateState.QUEUED, error_title="", error_detail="", error_fix=""
     )
@@ -132,7 +148,14 @@ def candidate_retry(*, candidate: Candidate, actor: User) -> None:
         "candidate_retried",
         {"by": actor.get_username(), "candidate": candidate.pk},
         rows=[candidate.pk],
-        fields={"state": SearchState.QUEUED, "stage": "Waiting for a worker", "finished": None, "error_title": "", "error_detail": "", "error_fix": ""},
+        fields={
+            "state": SearchState.QUEUED,
+            "stage": "Waiting for a worker",
+            "finished": None,
+            "error_title": "",
+            "error_detail": "",
+            "error_fix": "",
+        },
     )
     job_start(kind=SEARCH_RUN, subject_id=search.pk, label=search.name, owner=search.owner, url=search.get_absolute_url())
 

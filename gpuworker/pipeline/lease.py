@@ -23,6 +23,7 @@ from jobs.services import job_requeue
 
 log = logging.getLogger(__name__)
 OUTAGE = (OperationalError, InterfaceError)
+LOOK_SECONDS = 1.0  # a request to stop is seen within this time
 
 
 class LeaseLost(Exception):
@@ -89,7 +90,7 @@ class Lease:
             yield
 
     def _keep(self) -> None:
-        every = settings.JOB_LEASE_SECONDS / 4
+        every = min(settings.JOB_LEASE_SECONDS / 4, LOOK_SECONDS)
         while not self._done.wait(every):
             try:
                 if not self.job.renew():
@@ -173,6 +174,10 @@ def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | No
 
 
 def _hand_back(job: Job) -> None:
+    """Under the row's lock, so that neither the keeper's renewal nor another attempt comes in between."""
+    with transaction.atomic():
+        if not job.lock_if_mine():
+            return
+        job.refresh_from_db()
+        job_requeue(job=job)
     log.info("job %s is handed back, the worker ends", job.pk)
-    job.refresh_from_db()
-    job_requeue(job=job)

@@ -7,7 +7,7 @@ from django.db.models import Sum
 from gpuworker.core.errors import UserError
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.arrays import dump_arrays
-from gpuworker.pipeline.lease import Lease
+from gpuworker.pipeline.lease import Cancelled, Lease
 from jobs.models import JobState
 from search.models import SampleSet, SampleSetState
 from search.previews import previews_write
@@ -15,6 +15,15 @@ from search.previews import previews_write
 
 def check_sampleset(lease: Lease) -> None:
     """Job search.sampleset_check. Every step can be done again: files are replaced whole, the row is written once at the end."""
+    try:
+        _check(lease)
+    except Exception:
+        if SampleSet.objects.filter(pk=lease.job.subject_id).exists():
+            raise
+        raise Cancelled from None  # deleted meanwhile, with its files
+
+
+def _check(lease: Lease) -> None:
     sample_set = SampleSet.objects.get(pk=lease.job.subject_id)
     files = [(file.name, sample_set.folder / file.stored) for file in sample_set.files.all()]
     lease.progress(0.1, "Looking at the files")
@@ -48,8 +57,7 @@ def check_sampleset(lease: Lease) -> None:
 
 
 def _replace(sample_set: SampleSet, staged: sandboxed.StagedSamples) -> None:
-    """Whole files by rename, so that a reader never sees half of one."""
-    sample_set.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Whole files by rename, so that a reader never sees half of one. The folder is there unless the set was deleted meanwhile."""
     temporary = sample_set.batch_path.with_suffix(".new")
     temporary.write_bytes(staged.batch)
     temporary.replace(sample_set.batch_path)

@@ -35,24 +35,43 @@ FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still
 
 def run_search(lease: Lease) -> None:
     """Job search.run."""
+    try:
+        _run(lease)
+    except Exception:
+        if Search.objects.filter(pk=lease.job.subject_id).exists():
+            raise
+        # Deleted meanwhile, with its samples and predictions: whatever went wrong went wrong for that.
+        raise Cancelled from None
+
+
+def _run(lease: Lease) -> None:
     search = Search.objects.select_related("sample_set", "owner").get(pk=lease.job.subject_id)
     with lease.write():
-        again = search.started is not None
-        event_add(
-            search,
-            "resumed" if again else "started",
-            {"attempt": lease.job.attempt},
-            fields={"state": SearchState.RUNNING, "stage": "Comparing behaviour signatures", "started": search.started or timezone.now()},
-        )
+        _begin(search, lease.job.attempt)
     run = SearchRun(lease, search)
     if search.prior_at is None:
         run.prior()
     run.measure()
 
 
+def _begin(search: Search, attempt: int) -> None:
+    """Also from an earlier end: the job of a stopped or failed search can be started again. Runs in the caller's transaction."""
+    again = search.started is not None
+    stopped = search.candidates.filter(state=CandidateState.STOPPED)
+    rows = list(stopped.values_list("pk", flat=True))
+    stopped.update(state=CandidateState.QUEUED)
+    fields = {
+        "state": SearchState.RUNNING, "stage": "Comparing behaviour signatures", "started": search.started or timezone.now(),
+        "finished": None, "error_title": "", "error_detail": "", "error_fix": "",
+    }  # fmt: skip
+    event_add(search, "resumed" if again else "started", {"attempt": attempt}, rows=rows, fields=fields)
+
+
 def search_ended(lease: Lease, state: JobState, error: UserError | None) -> None:
-    """End the search's row with its job."""
-    search = Search.objects.get(pk=lease.job.subject_id)
+    """End the search's row with its job, if it was not deleted meanwhile."""
+    search = Search.objects.filter(pk=lease.job.subject_id).first()
+    if search is None:
+        return
     final = {JobState.SUCCEEDED: SearchState.FINISHED, JobState.CANCELLED: SearchState.STOPPED}.get(state, SearchState.FAILED)
     search_end(search=search, state=final, kind_by=search.owner.get_username() if state == JobState.CANCELLED else "", error=error)
 

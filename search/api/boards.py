@@ -97,8 +97,9 @@ class CandidateRetryView(APIView):
 
     scope = "search"
 
-    @extend_schema(request=None, responses={202: SearchDetailSerializer, **NOT_FOUND})
+    @extend_schema(request=None, responses={202: SearchDetailSerializer, **REFUSED})
     def post(self, request: Request, pk: int, candidate_pk: int) -> Response:
+        """Once the search has ended; 422 while it runs."""
         search = search_for_user(request.user, pk, edit=True)
         candidate_retry(candidate=candidate_for_user(request.user, pk, candidate_pk), actor=api_user(request))
         search.refresh_from_db()

@@ -122,6 +122,7 @@ def rerun(request: HttpRequest, pk: int) -> HttpResponse:
 
 @signed_in
 @require_POST
+@mended
 def retry(request: HttpRequest, pk: int, candidate_pk: int) -> HttpResponse:
     search = search_for_user(person(request), pk, edit=True)
     candidate = candidate_for_user(person(request), pk, candidate_pk)
