@@ -71,13 +71,13 @@ def seed(say: Callable[[str], None]) -> bool:
         item for item in manifest["demos"] if not SampleSet.objects.filter(owner=people["demo"], demo=True, name=item["title"]).exists()
     ]
     for item in models:
-        _publish(item, team, people["demo"])
+        publish(item, team, people["demo"])
     for item in sets:
         _sampleset(item, people["demo"])
     versions = ModelVersion.objects.filter(model__team=team, model__name__in=[item["name"] for item in manifest["models"]], number=1)
     if not models and not sets and not versions.filter(state__in=UNDER_WAY).exists():
         return False
-    for done, total in _until_done(versions, people):
+    for done, total in until_done(versions, people):
         say(f"demo catalog: {done} of {total} models and sample sets checked")
     return True
 
@@ -106,7 +106,7 @@ def _people() -> dict[str, User]:
     return people
 
 
-def _publish(item: dict[str, Any], team: Team, owner: User) -> None:
+def publish(item: dict[str, Any], team: Team, owner: User) -> None:
     details = ModelDetails(
         title=item["title"], task=item["task"], summary=item["summary"], licence=item["licence"], visibility=Visibility.PUBLIC
     )
@@ -145,7 +145,7 @@ def _upload(name: str, purpose: str, owner: User) -> Upload:
     return upload
 
 
-def _until_done(versions: QuerySet[ModelVersion], people: dict[str, User]) -> Iterator[tuple[int, int]]:
+def until_done(versions: QuerySet[ModelVersion], people: dict[str, User]) -> Iterator[tuple[int, int]]:
     """Approve those of `versions` that passed, until nothing is left to wait for. Yields (done, total) when it grew.
 
     What the demo account has published itself is its own affair: neither waited for nor approved.

@@ -212,10 +212,10 @@ def demos() -> list[Demo]:
     """Sample sets that resemble no single model's training data exactly."""
     short = d.messages("demo", "allauth", cut=28)
     return [
-        Demo("hand-held-scans", "Demo: hand-held scans of digits", "image", DIGITS, d.digits("demo", d.leaning, d.faint, seed=21)),
-        Demo("night-camera", "Demo: digits from a night camera", "image", DIGITS, d.digits("demo", d.blurred, d.noisy, seed=22)),
-        Demo("short-labels", "Demo: short interface labels", "text", LANGUAGES, d.Samples(short.x[:300], short.y[:300])),
-        Demo("second-clinic", "Demo: records of a second clinic", "table", TUMOURS, d.tumours("demo", "drifted", seed=23)),
+        Demo("hand-held-scans", "Hand-held scans of digits", "image", DIGITS, d.digits("demo", d.leaning, d.faint, seed=21)),
+        Demo("night-camera", "Digits from a night camera", "image", DIGITS, d.digits("demo", d.blurred, d.noisy, seed=22)),
+        Demo("short-labels", "Short interface labels", "text", LANGUAGES, d.Samples(short.x[:300], short.y[:300])),
+        Demo("second-clinic", "Records of a second clinic", "table", TUMOURS, d.tumours("demo", "drifted", seed=23)),
     ]
 
 
