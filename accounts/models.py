@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -145,6 +146,22 @@ class ApiToken(models.Model):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value of an audit event, as text."""
+
+    name: str
+    before: str
+    after: str
+
+
+def _shown(value: Any) -> str:
+    """A value as people read it: lists with commas, nothing as nothing."""
+    if value is None:
+        return ""
+    return ", ".join(_shown(item) for item in value) if isinstance(value, list) else str(value)
+
+
 class AuditEvent(models.Model):
     """Who changed what, before and after. Rows are only ever added."""
 
@@ -165,6 +182,13 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_label}"
+
+    @property
+    def changes(self) -> list[Change]:
+        """What differs, name by name; a value that was or is not there is ""."""
+        names = dict.fromkeys([*self.before, *self.after])
+        changes = [Change(name, _shown(self.before.get(name)), _shown(self.after.get(name))) for name in names]
+        return [change for change in changes if change.before != change.after or not self.before]
 
 
 def audit(

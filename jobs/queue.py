@@ -77,7 +77,7 @@ def waiting_reason(job: Job, queue: QueueState) -> str:
         if queue.draining:
             return place + " " + _("Every worker is being drained and takes nothing new; it starts when an operator lets one go on.")
         return place + " " + _("No worker is running; it starts when one does.")
-    working = ngettext("%(n)d worker is at it.", "%(n)d workers are at it.", queue.workers) % {"n": queue.workers}
+    working = ngettext("%(n)d worker is running.", "%(n)d workers are running.", queue.workers) % {"n": queue.workers}
     if queue.typical_wait is None:
         return f"{place} {working}"
     return f"{place} {working} " + _("Typical wait: %(time)s.") % {"time": duration(queue.typical_wait)}

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.api import views
+from accounts.api import schema, views  # noqa: F401  (the schema registers itself)
 
 urlpatterns = [
     path("me/", views.MeView.as_view(), name="api-me"),

@@ -183,11 +183,11 @@ def test_a_waiting_job_says_why(make_job: MakeJob) -> None:
     draining = Worker.objects.create(name="draining", draining=True)
     assert "Every worker is being drained" in job_waiting_reason(second)
     Worker.objects.create(name="w1")
-    assert job_waiting_reason(first) == "It is next. 1 worker is at it. Typical wait: 20 s."
+    assert job_waiting_reason(first) == "It is next. 1 worker is running. Typical wait: 20 s."
     assert job_waiting_reason(second).startswith("1 job is ahead of it.")
     draining.draining = False
     draining.save()
-    assert job_waiting_reason(third) == "2 jobs are ahead of it. 2 workers are at it. Typical wait: 20 s."
+    assert job_waiting_reason(third) == "2 jobs are ahead of it. 2 workers are running. Typical wait: 20 s."
     assert job_waiting_reason(make_job(state=JobState.RUNNING)) == ""
 
 
