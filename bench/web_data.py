@@ -23,7 +23,7 @@ def more_candidates(count: int) -> None:
         item = digits[number % len(digits)]
         copy = item | {"name": f"{item['name']}-{number}", "title": f"{item['title']} {number}"}
         seeding.publish(copy, team, people["demo"])
-    for _ in seeding.until_done(team, people):
+    for _ in seeding.until_done(ModelVersion.objects.filter(model__team=team), people):
         pass
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from pathlib import Path
 from config import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
+MANIFEST = ROOT / "gpuworker" / "seed" / "files" / "manifest.json"
 PR_SET_PDEATHSIG = 1
 STARTED = time.monotonic()
 RESTART_PAUSE = 1.0
@@ -175,14 +177,23 @@ class Supervisor:
         url = f"http://{'localhost' if self.host in ('127.0.0.1', '::1', '0.0.0.0') else self.host}:{self.port}/"
         self._wait_for(url + "readyz")
         say(f"web answers at {url}")
-        if self.seed:
+        if self.seed and not self._seeded():
             self._manage("seed")
         self._write_pids()
         say("ready")
         print(f"\n  Modelshop   {url}\n  Data        {self.data}\n  Logs        {self.logs}", flush=True)
-        if self.seed:
-            self._manage("seed", "--accounts")
+        for account in self._accounts():
+            print(f"  Sign in     {account['username']:10} {account['password']}   {account['note']}", flush=True)
         print("  Stop        Ctrl-C\n", flush=True)
+
+    def _seeded(self) -> bool:
+        """Whether this very demo catalog was published before: saves starting Django to find nothing to do."""
+        mark = self.data / "seeded"
+        return mark.exists() and mark.read_text() == hashlib.sha256(MANIFEST.read_bytes()).hexdigest()
+
+    def _accounts(self) -> list[dict[str, str]]:
+        path = self.data / "demo-accounts.json"
+        return list(json.loads(path.read_text())) if path.exists() else []
 
     def _start_postgres(self) -> None:
         server = postgres.locate(self.data)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from search.seeding import SeedFailed, accounts, seed
+from search.seeding import SeedFailed, seed
 
 
 class Command(BaseCommand):
     help = "Publish the demo models and sample sets that are not there yet."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--accounts", action="store_true", help="only print the demo accounts")
-
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["accounts"]:
-            for account in accounts():
-                self.stdout.write(f"  Sign in     {account.username:10} {account.password}   {account.note}")
-            return
         try:
             seed(self._say)
         except SeedFailed as error:

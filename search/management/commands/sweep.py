@@ -9,8 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from catalog.services import catalog_sweep
 from jobs.services import job_sweep, worker_forget
 from jobs.sweeper import Chore, run_chore, run_chores
+from search.samplesets import sampleset_expire
 from search.settling import subjects_settle
 from uploads.services import upload_expire, upload_orphans_delete
 
@@ -19,6 +21,8 @@ CHORES = (
     Chore("jobs: end what their job left open", 2, subjects_settle),
     Chore("uploads: delete what expired", 60, upload_expire),
     Chore("uploads: delete files without a row", 3600, upload_orphans_delete),
+    Chore("sample sets: delete what is past its date", 600, sampleset_expire),
+    Chore("models: give back what deleted ones held", 3600, catalog_sweep),
     Chore("workers: forget the silent", 3600, worker_forget),
 )
 
