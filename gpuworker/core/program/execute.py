@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UserError
+from gpuworker.core.program.live import LiveBytes
 from gpuworker.core.program.model import Op, Program
 from gpuworker.core.program.ops import OPS
 from gpuworker.core.program.ops.kind import DTYPES
 
 Tensors = Mapping[str, torch.Tensor]
+Observe = Callable[[int], None]
 MAX_FIXED_BATCH = 1 << 20
 _CREATORS = frozenset({"full", "arange", "ints_to_tensor"})
 
@@ -46,9 +48,13 @@ def check_inputs(program: Program, inputs: Tensors) -> None:
 
 
 @torch.inference_mode()
-def run(program: Program, tensors: Tensors, inputs: Tensors, device: str = "cpu") -> dict[str, torch.Tensor]:
+def run(
+    program: Program, tensors: Tensors, inputs: Tensors, device: str = "cpu", observe: Observe | None = None
+) -> dict[str, torch.Tensor]:
     """Outputs by name, on `device`. tensors: by content key. Each value is dropped after its last use.
 
+    observe: told after each operator how many bytes the inputs and results alive take, weights apart. What an operator uses
+    inside itself and gives back before it ends is not seen.
     Raises ExecutionFailed naming the operator, or LimitExceeded when an operator would make too large a result.
     """
     check_inputs(program, inputs)
@@ -61,6 +67,7 @@ def run(program: Program, tensors: Tensors, inputs: Tensors, device: str = "cpu"
     values: dict[str, Any] = {f"x{place}": inputs[item.name].to(target) for place, item in enumerate(program.inputs)}
     values |= {f"w{place}": tensors[weight.key].to(target) for place, weight in enumerate(program.weights)}
     last = _last_uses(program)
+    live = _meter(values) if observe is not None else None
     for place, op in enumerate(program.ops):
         try:
             result = _step(op, values, target)
@@ -70,9 +77,23 @@ def run(program: Program, tensors: Tensors, inputs: Tensors, device: str = "cpu"
             raise _failed(program, place, values, error) from error
         for number in range(op.outputs):
             values[_name(place, number)] = result[number] if isinstance(result, tuple) else result
+        if live is not None and observe is not None:
+            for number in range(op.outputs):
+                live.enter(values[_name(place, number)])
+            observe(live.total)
+            for value in last[place]:
+                live.leave(values.get(value))
         for value in last[place]:
             values.pop(value, None)
     return {output.name: values[_canonical(output.value)] for output in program.outputs}
+
+
+def _meter(values: Mapping[str, Any]) -> LiveBytes:
+    live = LiveBytes({name: value for name, value in values.items() if name[0] == "w"})
+    for name, value in values.items():
+        if name[0] == "x":
+            live.enter(value)
+    return live
 
 
 def _step(op: Op, values: Mapping[str, Any], target: torch.device) -> Any:
@@ -114,10 +135,12 @@ def _failed(program: Program, place: int, values: Mapping[str, Any], error: Exce
     )
 
 
-def run_batched(program: Program, tensors: Tensors, inputs: Tensors, batch_size: int, device: str = "cpu") -> dict[str, torch.Tensor]:
+def run_batched(
+    program: Program, tensors: Tensors, inputs: Tensors, batch_size: int, device: str = "cpu", observe: Observe | None = None
+) -> dict[str, torch.Tensor]:
     """Run on N samples in batches of `batch_size`, or of the model's fixed batch, the last one padded by repeating a sample.
 
-    All inputs share N as first size; an input whose own first size is fixed otherwise (a state) is fed whole.
+    All inputs share N as first size; an input whose own first size is fixed otherwise (a state) is fed whole. observe: as `run`.
     """
     shared = per_sample(program)
     counts = {inputs[item.name].shape[0] for item in program.inputs if item.name in shared and item.name in inputs}
@@ -142,7 +165,7 @@ def run_batched(program: Program, tensors: Tensors, inputs: Tensors, batch_size:
             name: _cut(value, start, count, step if program.fixed_batch else count) if name in shared else value
             for name, value in inputs.items()
         }
-        outputs = run(program, tensors, part, device)
+        outputs = run(program, tensors, part, device, observe)
         parts.append({name: _trim(name, value, count, step if program.fixed_batch else count) for name, value in outputs.items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

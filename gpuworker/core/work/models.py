@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gpuworker.core import input_spec
 from gpuworker.core.errors import ExecutionFailed, TrialFailed
 from gpuworker.core.formats import read_model as read_format
+from gpuworker.core.program.execute import run_batched
 from gpuworker.core.program.keys import tensor_bytes, value_keys
 from gpuworker.core.program.model import Program
+from gpuworker.core.program.ops.kind import DTYPES
 from gpuworker.core.sandbox.contract import Reply, Request, State
 from gpuworker.core.sandbox.staging import RawTensor, write_tensors
 from gpuworker.core.work.execution import encode, predict, tensors_of
@@ -47,7 +52,8 @@ def try_model(state: State, request: Request) -> Reply:
     """Run a model once on a few samples: of the loaded reference batch, or made up from its spec.
 
     meta, files: as `run_rows`. Raises ExecutionFailed or TrialFailed when shape, labels or values do not fit.
-    Reply meta: latency_ms per sample (best of three), memory_bytes of weights and the inputs of one sample.
+    Reply meta: latency_ms per sample (best of three); memory_bytes: weights in their own types, plus the most that the values
+    alive at one time take while one sample (or one fixed batch) runs.
     """
     spec = input_spec.parse(request.meta["spec"])
     program = Program.from_json(request.meta["program"])
@@ -69,6 +75,15 @@ def try_model(state: State, request: Request) -> Reply:
         best = min(best, time.perf_counter() - started)
         if best > 1.0:
             break
-    weights = sum(math.prod(weight.shape) * np.dtype(np.float32).itemsize for weight in program.weights)
-    fed = sum(array.nbytes for array in inputs.values()) // rows
-    return Reply({"latency_ms": best * 1000 / rows, "memory_bytes": weights + fed})
+    return Reply(
+        {"latency_ms": best * 1000 / rows, "memory_bytes": memory_bytes(program, tensors, encode(batch, spec, program, 0, 1), device)}
+    )
+
+
+def memory_bytes(program: Program, tensors: Mapping[str, torch.Tensor], one: Mapping[str, NDArray[Any]], device: str = "cpu") -> int:
+    """Bytes of the weights plus the peak of the values alive while the inputs `one` (1, ...) run through the program."""
+    weights = sum(math.prod(weight.shape) * DTYPES[weight.dtype].itemsize for weight in program.weights)
+    seen = [sum(array.nbytes for array in one.values())]
+    fed = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in one.items()}
+    run_batched(program, tensors, fed, 1, device, seen.append)
+    return weights + max(seen)
