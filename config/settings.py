@@ -258,6 +258,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "JobState": "jobs.models.JobState",
+        "VersionState": "catalog.models.VersionState",
+        "SampleSetState": "search.models.SampleSetState",
+        "SearchState": "search.models.SearchState",
+    },
 }
 
 # --- language and time -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from search.models import Candidate, Search, SearchEvent
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["queued", "started", "resumed", "prior", "measured", "candidate_failed", "candidate_retried", "rung", "finished", "stopped", "failed"]
+Kind = Literal["queued", "started", "resumed", "prior", "candidate_failed", "candidate_retried", "rung", "finished", "stopped", "failed"]
 
 
 class Prior(TypedDict):
@@ -26,13 +26,6 @@ class Prior(TypedDict):
 
     candidates: int
     seconds: float
-
-
-class Measured(TypedDict):
-    """Some rows changed after new predictions. samples: what every live candidate has seen."""
-
-    samples: int
-    candidates: list[int]
 
 
 class CandidateFailed(TypedDict):
@@ -65,7 +58,7 @@ class Plain(TypedDict, total=False):
     fix: str
 
 
-Payload = Prior | Measured | CandidateFailed | Rung | Ended | Plain
+Payload = Prior | CandidateFailed | Rung | Ended | Plain
 
 
 def event_add(search: Search, kind: Kind, payload: Payload, *, rows: Iterable[int] = (), fields: Mapping[str, Any] | None = None) -> int:

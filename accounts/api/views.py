@@ -51,6 +51,7 @@ class MeView(ReadByToken, generics.RetrieveUpdateAPIView):  # type: ignore[type-
     http_method_names = ["get", "patch", "head", "options"]
 
     def get_object(self) -> User:
+        assert isinstance(self.request.user, User)
         return User.objects.get(pk=self.request.user.pk)
 
 

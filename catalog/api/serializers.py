@@ -7,9 +7,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import Visibility
-from catalog.models import Alias, ModelVersion, ReferenceSample, RegisteredModel, Review, VersionFile, VersionState
+from catalog.models import Alias, ModelVersion, ReferenceSample, RegisteredModel, Review, VersionFile, VersionState, modality_choices
 from catalog.paging import SORTS
-from gpuworker.core.specs import MODALITIES
 
 
 class ModelSerializer(serializers.ModelSerializer[RegisteredModel]):
@@ -19,7 +18,7 @@ class ModelSerializer(serializers.ModelSerializer[RegisteredModel]):
     owner = serializers.SlugRelatedField(slug_field="username", read_only=True)
     published_version = serializers.SlugRelatedField(slug_field="number", read_only=True, allow_null=True)
     visibility = serializers.ChoiceField(choices=Visibility.values, read_only=True)
-    modality = serializers.ChoiceField(choices=list(MODALITIES), read_only=True)
+    modality = serializers.ChoiceField(choices=modality_choices(), read_only=True)
 
     class Meta:
         model = RegisteredModel
@@ -44,7 +43,7 @@ class DetailsSerializer(serializers.Serializer[RegisteredModel]):
 class ModelCreateSerializer(DetailsSerializer):
     team = serializers.SlugField(max_length=60)
     name = serializers.CharField(max_length=80, validators=[validate_slug])
-    modality = serializers.ChoiceField(choices=list(MODALITIES))
+    modality = serializers.ChoiceField(choices=modality_choices())
 
 
 class VersionFileSerializer(serializers.ModelSerializer[VersionFile]):
@@ -81,7 +80,7 @@ class ProgressSerializer(serializers.Serializer[None]):
 class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
     """One immutable version."""
 
-    state = serializers.ChoiceField(choices=VersionState.values, read_only=True)
+    state = serializers.ChoiceField(choices=VersionState.choices, read_only=True)
     format = serializers.CharField(read_only=True)
     created_by = serializers.SlugRelatedField(slug_field="username", read_only=True)
     labels = serializers.ListField(child=serializers.CharField(), read_only=True)

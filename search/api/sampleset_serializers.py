@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import Team, User
-from gpuworker.core.specs import MODALITIES
+from catalog.models import modality_choices
 from search.models import SampleSet
 
 BIG = 2**62
@@ -46,7 +46,7 @@ class ReadingOptionsSerializer(serializers.Serializer[None]):
 
 
 class ReadingSerializer(serializers.Serializer[None]):
-    modality = serializers.ChoiceField(choices=list(MODALITIES), required=False, help_text="Left out: guess.")
+    modality = serializers.ChoiceField(choices=modality_choices(), required=False, help_text="Left out: guess.")
     options = ReadingOptionsSerializer(required=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Mapping
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,8 @@ from gpuworker.core.input_spec import INPUTS
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
 from gpuworker.core.sandbox.jobs import JOBS
 from gpuworker.core.specs import FORMATS, MODALITIES, SCORERS, SIGNATURES
+from search.events import Kind
+from search.management.commands.sweep import CHORES
 from tests.architecture.rules import ROOT, product_files
 
 TABLES: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
@@ -61,6 +64,41 @@ def test_the_worker_registers_every_dispatched_name() -> None:
     registered = {name for name in app.tasks if not name.startswith("celery.")}
     assert len(_dispatched()) >= 3
     assert registered == _dispatched()
+
+
+def _added_events() -> set[str]:
+    """Kinds in calls of `event_add(search, KIND, ...)`."""
+    calls = (
+        node
+        for path in product_files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "event_add"
+    )
+    return {
+        part.value for call in calls for part in ast.walk(call.args[1]) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    }
+
+
+def test_every_kind_of_event_is_added_somewhere() -> None:
+    assert _added_events() == set(get_args(Kind))
+
+
+def _chore_names() -> set[str]:
+    """Functions of the rooms that are there for the sweeper, by their names."""
+    suffixes = ("_sweep", "_expire", "_forget", "_settle", "_orphans_delete")
+    names = (
+        node.name
+        for path in product_files()
+        if path.relative_to(ROOT).parts[0] in ("jobs", "uploads", "catalog", "search")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    )
+    return {name for name in names if name.endswith(suffixes) and not name.startswith("_")}
+
+
+def test_the_sweeper_does_every_chore() -> None:
+    assert len(_chore_names()) >= 5
+    assert _chore_names() == {chore.run.__name__ for chore in CHORES}
 
 
 def _called_jobs() -> set[str]:
