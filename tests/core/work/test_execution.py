@@ -130,3 +130,12 @@ def test_a_fixed_batch_takes_the_memory_of_the_whole_batch() -> None:
     builder = Builder((Input("x", "float32", (8, 100)),))
     program, tensors = builder.finish([("y", builder.emit("relu", [builder.inputs[0]]))], 8)
     assert memory_bytes(program, tensors, {"x": np.ones((1, 100), np.float32)}) == 2 * 8 * 100 * 4
+
+
+def test_a_view_of_a_weight_is_counted_with_the_weights() -> None:
+    builder = Builder((Input("x", "float32", (None, 10)),))
+    x = builder.inputs[0]
+    wide = builder.emit("expand", [builder.weight(torch.ones(1, 1000))], {"dims": [builder.size(x, 0), 1000]})
+    program, tensors = builder.finish([("x", x), ("y", wide)])
+    assert [op.name for op in program.ops] == ["size", "expand"]
+    assert memory_bytes(program, tensors, {"x": np.ones((1, 10), np.float32)}) == 4000 + 40
