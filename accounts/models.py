@@ -40,7 +40,7 @@ class User(AbstractUser):
 
     shortcuts = models.BooleanField(default=True)
 
-    objects: ClassVar[UserManager[User]] = UserManager()
+    objects: ClassVar[UserManager[User]] = UserManager()  # type: ignore[assignment]
 
     def teams_with_role(self, role: str) -> models.QuerySet[Team]:
         """Teams in which this person may do what `role` may."""
@@ -59,7 +59,9 @@ class Team(models.Model):
     name = models.CharField(max_length=120)
     personal_of = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="personal_team")
     created = models.DateTimeField(default=timezone.now)
-    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(User, through="Membership", related_name="teams")
+    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(  # type: ignore[name-defined]
+        User, through="Membership", related_name="teams"
+    )
 
     class Meta:
         ordering = ["name"]
@@ -154,6 +156,10 @@ class Change:
     before: str
     after: str
 
+    @property
+    def differs(self) -> bool:
+        return self.before != self.after
+
 
 def _shown(value: Any) -> str:
     """A value as people read it: lists with commas, nothing as nothing."""
@@ -185,10 +191,9 @@ class AuditEvent(models.Model):
 
     @property
     def changes(self) -> list[Change]:
-        """What differs, name by name; a value that was or is not there is ""."""
+        """Name by name; a value that was or is not there is "". Values that stayed say what the change is about."""
         names = dict.fromkeys([*self.before, *self.after])
-        changes = [Change(name, _shown(self.before.get(name)), _shown(self.after.get(name))) for name in names]
-        return [change for change in changes if change.before != change.after or not self.before]
+        return [Change(name, _shown(self.before.get(name)), _shown(self.after.get(name))) for name in names]
 
 
 def audit(

@@ -49,7 +49,8 @@ def queue_state() -> QueueState:
     count = Worker.objects.alive().aggregate(taking=Count("pk", filter=Q(draining=False)), draining=Count("pk", filter=Q(draining=True)))
     # The first start of a job tells the wait; later ones followed the death of a worker.
     recent = Job.objects.filter(attempt=1, started__isnull=False, created__gt=timezone.now() - timedelta(days=RECENT_DAYS))
-    waits = [(started - created).total_seconds() for created, started in recent.order_by("-id").values_list("created", "started")[:RECENT]]
+    times = recent.order_by("-id").values_list("created", "started")[:RECENT]
+    waits = [(started - created).total_seconds() for created, started in times if started]
     return QueueState(waiting, count["taking"], count["draining"], median(waits) if waits else None)
 
 
