@@ -22,11 +22,13 @@ from gpuworker.core.errors import ExecutionFailed, UnreadableModel
 from gpuworker.core.program.keys import content_key
 from gpuworker.core.program.store import TensorStore
 from gpuworker.core.sandbox import Limits, Reply, Sandbox, Session, StagedTensor
+from gpuworker.core.sandbox.contract import Device
 
 MIB = 1024**2
 DTYPES = {
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16, "U32": torch.uint32, "I32": torch.int32,
-    "U64": torch.uint64, "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16, "U32": torch.uint32,
+    "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64, "F16": torch.float16,
+    "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
 }  # fmt: skip
 Files = Sequence[tuple[str, Path]]
 
@@ -52,10 +54,10 @@ def store() -> TensorStore:
 
 def session(*, output: int = 0) -> Session:
     """A locked child for one job's calls, with the limits of the settings. output: bytes it may write to a staging file."""
-    kind = "cuda" if device().startswith("cuda") else "cpu"
+    kind: Device = "cuda" if device().startswith("cuda") else "cpu"
     return sandbox().session(
         Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind)
-    )  # type: ignore[arg-type]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ def try_without_samples(version: RunnableVersion) -> dict[str, float]:
 def _staging() -> Iterator[BinaryIO]:
     """An unnamed file on the data disk: it goes with its last descriptor, also after a crash."""
     with tempfile.TemporaryFile(dir=settings.DATA_DIR) as file:
-        yield file  # type: ignore[misc]
+        yield file
 
 
 @contextlib.contextmanager

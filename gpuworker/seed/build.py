@@ -273,9 +273,9 @@ def train(recipe: Recipe, seed: int) -> nn.Module:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     for _ in range(recipe.epochs):
         model.train()
-        for rows in torch.randperm(len(y)).split(64):
+        for rows in torch.split(torch.randperm(len(y)), 64):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(model(x[rows]), y[rows]))
             optimizer.step()
         schedule.step()
     return model.eval()

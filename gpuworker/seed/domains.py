@@ -46,7 +46,7 @@ Look = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 def _clip(x: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.clip(x, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(x, 0, 255), np.uint8)
 
 
 def clean(x: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

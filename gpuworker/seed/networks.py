@@ -34,7 +34,8 @@ class Residual(nn.Module):
         self.inner = inner
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.inner(x)
+        added: torch.Tensor = x + self.inner(x)
+        return added
 
 
 def conv_mixer(shape: tuple[int, ...], labels: int) -> nn.Module:

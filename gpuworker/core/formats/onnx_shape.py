@@ -219,7 +219,7 @@ def one_hot(n: Node) -> Result:
     hot = n.builder.emit("one_hot", [indices], {"size": depth})
     rank = n.rank(hot)
     axis = n.axis(n.integer("axis", -1), rank)
-    order = [place for place in range(rank - 1)]
+    order = list(range(rank - 1))
     hot = n.builder.permute(hot, [*order[:axis], rank - 1, *order[axis:]])
     off, on = (n.builder.weight(value) for value in values)
     return n.builder.emit("where", [hot, on, off])

@@ -96,8 +96,8 @@ class TensorStore:
                     stream.write(tensor_bytes(tensor))
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o444)
-            os.replace(temporary, target)
+            Path(temporary).chmod(0o444)
+            Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

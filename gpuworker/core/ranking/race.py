@@ -20,7 +20,7 @@ RUNGS = (32, 128, 512)
 class Predict(Protocol):
     """Log-probabilities (stop - start, C) float32 of one candidate on samples [start, stop). Raises UserError when the model cannot."""
 
-    def __call__(self, candidate: int, start: int, stop: int) -> NDArray[np.float32]: ...
+    def __call__(self, candidate: int, start: int, stop: int, /) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)

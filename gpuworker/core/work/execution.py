@@ -70,7 +70,7 @@ def encode(batch: SampleBatch, spec: InputSpec, program: Program, start: int, st
 
 def _reshaped(array: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """[N, 784] > [N, 784, 1] and the like: harmless re-readings that some exporters add. Others are left for the check of inputs."""
-    wanted = [size for size in shape[1:]]
+    wanted = list(shape[1:])
     if array.ndim == len(shape) or any(size is None for size in wanted):
         return array
     if int(np.prod(array.shape[1:])) == int(np.prod([size or 1 for size in wanted])):

@@ -34,7 +34,8 @@ def read_samples(state: State, request: Request) -> Reply:
     Reply meta: n, problems (the first ones), n_problems, duplicates, label_names, batch meta, content_hash.
     """
     modality = str(request.meta["modality"])
-    result = MODALITY_IMPLEMENTATIONS[modality].read([file.source() for file in request.files], parse_options(request.meta.get("options", {})))
+    options = parse_options(request.meta.get("options", {}))
+    result = MODALITY_IMPLEMENTATIONS[modality].read([file.source() for file in request.files], options)
     batch = result.batch
     assert request.output is not None
     previews = _previews(batch)
