@@ -22,4 +22,10 @@ urlpatterns = [
     path("api/", include("catalog.api.urls")),
     path("api/", include("accounts.api.urls")),
     path("api/", include("jobs.api.urls")),
+    path("api/", include("search.api.urls")),
 ]
+
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.permission_denied"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"
