@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Role, User
 from catalog.models import ModelVersion, RegisteredModel, VersionState
 from search.models import SampleSet, Search
+from search.views.samplesets import uploader_context
 
 SHOWN = 6
 OPEN_STATES = (VersionState.DRAFT, VersionState.CHECKING, VersionState.REJECTED, VersionState.READY, VersionState.IN_REVIEW)
@@ -48,6 +49,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "waiting": ModelVersion.objects.in_queue_of(user).count() if user.is_curator else 0,
         "demos": SampleSet.objects.filter(demo=True).visible_to(user).order_by("id")[:3],
         "steps": steps if not all(step.done for step in steps) else [],
+        **uploader_context(),
     }
     return render(request, "home.html", context)
 

@@ -1,5 +1,5 @@
 // [data-uploader]: drop zone and file list; one resumable upload (tus 1.0) per file, three at a time.
-import { bindOnce } from "ms/dom";
+import { announce, bindOnce } from "ms/dom";
 import { number, size, t } from "ms/text";
 import { FileUpload, prefix } from "ms/upload-file";
 import { forget, remembered } from "ms/upload-storage";
@@ -42,10 +42,11 @@ class Uploader {
     this.uploads = new Map();
     this.paused = false;
     this.frame = 0;
+    this.submitter = null; // the button of a form that waits for its files
     this.setupInputs();
     this.setupButtons();
     this.noteUnfinished();
-    element.closest("form")?.addEventListener("submit", () => forget(prefix(this.options)));
+    element.closest("form")?.addEventListener("submit", (event) => this.submitted(event));
   }
 
   setupInputs() {
@@ -102,6 +103,21 @@ class Uploader {
     note.textContent = t("upload.unfinished", { n: count });
   }
 
+  /** A form never leaves without its files: it waits for what is under way and stays for what failed. */
+  submitted(event) {
+    const unfinished = [...this.uploads.values()].filter((upload) => upload.state !== "done");
+    if (!unfinished.length) {
+      forget(prefix(this.options));
+      return;
+    }
+    event.preventDefault();
+    this.submitter = event.submitter;
+    const failed = unfinished.filter((upload) => upload.state === "failed").length;
+    announce(failed ? t("upload.failed", { n: failed }) : t("upload.waits"));
+    unfinished.find((upload) => upload.state === "failed")?.row.querySelector("[data-file-retry]").focus();
+    this.summarise();
+  }
+
   problem(file) {
     const name = file.name.toLowerCase();
     if (this.accept.length && !this.accept.some((ending) => name.endsWith(ending))) return t("upload.type", { accept: this.accept.join(", ") });
@@ -141,6 +157,15 @@ class Uploader {
     this.uploads.delete(upload.key);
     this.element.querySelector(`input[type=hidden][data-key="${CSS.escape(upload.key)}"]`)?.remove();
     this.report("upload:removed", upload);
+    this.submitIfAsked();
+  }
+
+  submitIfAsked() {
+    const all = [...this.uploads.values()];
+    if (!this.submitter || !all.length || all.some((upload) => upload.state !== "done")) return;
+    const submitter = this.submitter;
+    this.submitter = null;
+    this.element.closest("form").requestSubmit(submitter);
   }
 
   pump() {
@@ -164,6 +189,7 @@ class Uploader {
       this.report("upload:done", upload);
     }
     if (upload.state === "done" || upload.state === "failed") this.pump();
+    this.submitIfAsked();
     // One paint per frame, whatever the number of progress events.
     if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.summarise(); });
   }
@@ -189,6 +215,7 @@ class Uploader {
     const failed = all.filter((upload) => upload.state === "failed").length;
     const parts = [t("upload.progress", { done, n: all.length, sent: size(sent), total: size(total) })];
     if (failed) parts.push(t("upload.failed", { n: failed }));
+    else if (this.submitter && done < all.length) parts.push(t("upload.waits"));
     bar.querySelector("[data-upload-text]").textContent = parts.join(" · ");
     const progress = bar.querySelector("[data-upload-total]");
     progress.value = total ? (100 * sent) / total : 100;
