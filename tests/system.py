@@ -39,7 +39,7 @@ class System:
         self.output = ""
 
     def wait_ready(self, seconds: float = 180) -> System:
-        wait_until(lambda: (self.data / "processes.json").exists() or self._died(), seconds, "the start")
+        wait_until(lambda: self._died() or self.processes()["supervisor"] == self.process.pid, seconds, "the start")
         self.url = f"http://127.0.0.1:{self.processes()['port']}"
         return self
 

@@ -1,0 +1,189 @@
+"""The supervisor: killed, stopped, started twice, with several workers, and as a normal user."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+
+from tests.faults.instance import Instance
+from tests.faults.test_search import SHARE, assert_nothing_lost
+from tests.system import ROOT, System, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Path) -> Iterator[Instance]:
+    """Two workers and a lease so long that nothing in this file can be explained by its end."""
+    made = Instance(folder / "two", workers=2, JOB_LEASE_SECONDS="120", OMP_NUM_THREADS="1")
+    yield made
+    made.close()
+
+
+def alive(processes: list[psutil.Process]) -> list[str]:
+    return [" ".join(process.cmdline()) for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_both_workers_take_jobs(pair: Instance) -> None:
+    first, second = pair.search(), pair.search()
+
+    def both() -> bool:
+        jobs = [pair.job(search) for search in (first, second)]
+        assert not any(state == "succeeded" for state, _, _ in jobs), "one ended before the other began"
+        return all(state == "running" for state, _, _ in jobs)
+
+    wait_until(both, 30, "both searches to run")
+    assert pair.job(first)[2] != pair.job(second)[2]
+    assert pair.ended(first) == pair.ended(second) == "finished"
+    one, other = pair.board(first), pair.board(second)
+    assert one == other
+
+
+def test_a_worker_that_is_stopped_hands_its_job_to_another_at_once(pair: Instance) -> None:
+    expected = pair.search()
+    assert pair.ended(expected) == "finished"
+    search = pair.search()
+    screen = pair.watch_until(search, SHARE)
+    state, _, holder = pair.job(search)
+    pid = int(holder.rsplit(":", 1)[1])
+    assert state == "running" and pid in (pair.system.processes()["worker-1"], pair.system.processes()["worker-2"])
+    since = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: pair.job(search)[1] == 2 and pair.job(search)[0] != "queued", 60, "the second attempt")
+    pair.figures["handed over"] = round(time.monotonic() - since, 1)
+    assert pair.job(search)[2] not in ("", holder)
+    assert_nothing_lost(pair, search, pair.board(expected), screen)
+
+
+def test_a_second_supervisor_is_refused(pair: Instance) -> None:
+    command = [sys.executable, "-m", "config.embedded", "--port", "0", "--data", str(pair.data)]
+    done = subprocess.run(command, cwd=ROOT, env=pair.system.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "already runs" in done.stderr and "--data" in done.stderr
+    assert pair.api("GET", "/api/searches/"), "the first one goes on"
+
+
+def test_supervisor_killed(pair: Instance) -> None:
+    """Nothing of it is left running; a new start on the same folder finishes what was under way."""
+    expected = pair.search()
+    assert pair.ended(expected) == "finished"
+    board = pair.board(expected)
+    search = pair.search()
+    screen = pair.watch_until(search, SHARE)
+    family = pair.family()
+    assert len(family) >= 8, "PostgreSQL, web, sweeper, workers and their sandboxes"
+    since = time.monotonic()
+    pair.system.process.send_signal(signal.SIGKILL)
+    pair.system.process.wait()
+    wait_until(lambda: not alive(family), 20, "the children to end")
+    pair.figures["children gone"] = round(time.monotonic() - since, 1)
+    # A number in PostgreSQL's lock file that now belongs to somebody else must not keep it from starting.
+    lock = pair.data / "postgres" / "data" / "postmaster.pid"
+    lock.write_text("\n".join([str(os.getpid()), str(lock.parent), *["0"] * 5]) + "\n")
+    pair.environment["JOB_LEASE_SECONDS"] = "3"
+    pair.start()
+    assert_nothing_lost(pair, search, board, screen)
+
+
+def test_ctrl_c_ends_everything(pair: Instance) -> None:
+    search = pair.search()
+    pair.watch_until(search, SHARE / 5)
+    family = pair.family()
+    since = time.monotonic()
+    printed = pair.system.stop()
+    seconds = time.monotonic() - since
+    pair.figures["ctrl-c"] = round(seconds, 1)
+    print("\nseconds:", pair.figures)
+    assert pair.system.process.returncode == 0
+    assert "stopped" in printed and "Traceback" not in printed
+    assert seconds < 15
+    assert not alive(family)
+    assert not (pair.data / "processes.json").exists()
+
+
+def _readable_python() -> list[str] | None:
+    """A Python that `nobody` may run with the product's packages; None where the installation cannot be read by others."""
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    python = str(Path(sys.executable).resolve())
+    probe = [python, "-c", "import django, config.embedded"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
+    account = pwd.getpwnam("nobody")
+    done = subprocess.run(probe, cwd=ROOT, env=environment, user=account.pw_uid, group=account.pw_gid, extra_groups=[], capture_output=True)
+    return [python, packages] if done.returncode == 0 else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="this test drops from root to a normal user; the suite itself already runs as one")
+def test_runs_as_a_normal_user() -> None:
+    found = _readable_python()
+    if found is None:
+        pytest.skip("the installation is not readable by a normal user")
+    python, packages = found
+    account = pwd.getpwnam("nobody")
+    data = Path(tempfile.mkdtemp(prefix="modelshop-nobody-"))
+    os.chown(data, account.pw_uid, account.pw_gid)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{packages}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(data),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [python, "-m", "config.embedded", "--port", "0", "--data", str(data)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, user=account.pw_uid, group=account.pw_gid, extra_groups=[],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: (data / "processes.json").exists() or process.poll() is not None, 240, "the start")
+        assert process.poll() is None, process.communicate()[0]
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert {child.username() for child in family} == {"nobody"}
+        database = json.loads((data / "processes.json").read_text())["database_url"]
+        walls = _sql(database, "SELECT walls FROM jobs_worker")
+        assert walls[0][0]["grade"] not in ("broken", ""), walls
+        published = _sql(database, "SELECT count(*) FROM catalog_modelversion WHERE state = 'published'")
+        assert published[0][0] >= 16
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, output
+        assert not alive(family)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _sql(url: str, query: str) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def test_a_stale_list_of_processes_does_not_outlive_a_kill(tmp_path: Path) -> None:
+    """What a killed supervisor wrote is gone before the next one is ready, so nobody reads the old port."""
+    (tmp_path / "processes.json").write_text(json.dumps({"supervisor": 1, "port": 1}))
+    system = System(tmp_path, seed=False)
+    try:
+        wait_until(lambda: not (tmp_path / "processes.json").exists() or system.process.poll() is not None, 30, "the old list to go")
+        system.wait_ready()
+        assert system.processes()["supervisor"] == system.process.pid
+    finally:
+        system.stop()
