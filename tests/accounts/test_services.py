@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from threading import Barrier, Thread
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Thread
 
 import pytest
 from django.db import connection
 
-from accounts.models import Membership, Role, Team
+from accounts import services
+from accounts.models import AuditEvent, Membership, Role, Team, audit
 from accounts.services import LastAdmin, membership_set
 from tests.conftest import make_user
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_admins_who_step_down_at_once_leave_one() -> None:
+def test_two_admins_who_step_down_at_once_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits, before it commits, for the other to have passed the check too; the lock lets only one get there."""
+    both_passed = Barrier(2)
+
+    def wait_then_audit(*args: object, **fields: object) -> AuditEvent:
+        with suppress(BrokenBarrierError):
+            both_passed.wait(2)
+        return audit(*args, **fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(services, "audit", wait_then_audit)
     users = [make_user("ann"), make_user("ben")]
     team = Team.objects.create(slug="pair", name="Pair")
     for user in users:

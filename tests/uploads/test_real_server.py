@@ -159,14 +159,13 @@ def test_memory_stays_flat(server: Server) -> None:
 
 def test_a_body_over_every_limit_is_refused_before_it_is_read(server: Server) -> None:
     path = server.create(1000 * MIB)
-    link = socket.create_connection(("127.0.0.1", server.port))
+    link = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     link.sendall(f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {500 * MIB}\r\n\r\n".encode())
     assert b" 413 " in link.recv(200)
     link.close()
-    link = socket.create_connection(("127.0.0.1", server.port))
+    link = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     link.sendall(f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
     block = b"100000\r\n" + bytes(MIB) + b"\r\n"
-    link.settimeout(20)
     # Without a limit all of it is taken and the answer is waited for in vain; with one, the answer may be overtaken by the end.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         for _ in range(80):
