@@ -34,7 +34,7 @@ def board_update(user: User | AnonymousUser, search_id: int, after: int = 0) -> 
     changed = search.candidates.select_related("version__model__team").order_by("position", "pk")
     if not complete:
         changed = changed.filter(updated_seq__gt=after)
-    rows = {str(row.pk): render_to_string("search/_board_row.html", {"candidate": row, "search": search}) for row in changed}
+    rows: dict[str, str] = {str(row.pk): render_to_string("search/_board_row.html", {"candidate": row, "search": search}) for row in changed}
     order = [str(pk) for pk in search.candidates.order_by("position", "pk").values_list("pk", flat=True)]
     return {
         "type": "snapshot" if complete else "update",
@@ -54,7 +54,14 @@ def header_context(search: Search) -> dict[str, Any]:
     waiting = ""
     if search.state == SearchState.QUEUED and (job := search_job(search)):
         waiting = job_waiting_reason(job)
-    return {"search": search, "counts": counts, "verdict": search.verdict, "stage": search.stage, "eta": eta_seconds(search, counts), "waiting_reason": waiting}
+    return {
+        "search": search,
+        "counts": counts,
+        "verdict": search.verdict,
+        "stage": search.stage,
+        "eta": eta_seconds(search, counts),
+        "waiting_reason": waiting,
+    }
 
 
 def eta_seconds(search: Search, counts: dict[str, int]) -> tuple[float, float] | None:

@@ -38,7 +38,9 @@ class Constraints:
         """Strict: unknown names, wrong types and values that exclude everything are errors that say so."""
         unknown = set(document) - set(cls.__dataclass_fields__)
         if unknown:
-            raise BadConstraints("Unknown constraint.", detail=", ".join(sorted(unknown)), fix=f"Known are: {', '.join(cls.__dataclass_fields__)}.")
+            raise BadConstraints(
+                "Unknown constraint.", detail=", ".join(sorted(unknown)), fix=f"Known are: {', '.join(cls.__dataclass_fields__)}."
+            )
         return cls(
             label_key=_text(document, "label_key"),
             licences=_texts(document, "licences"),

@@ -22,7 +22,7 @@ PING_SECONDS = 15.0
 NOT_FOUND = 4404
 
 
-class BoardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class BoardConsumer(AsyncWebsocketConsumer):
     """ws/searches/<id>/?after=<seq>: one message per paint, as search.board.BoardUpdate; {"type": "ping"} when idle."""
 
     async def connect(self) -> None:

@@ -78,7 +78,10 @@ class SampleSet(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["owner", "-id"], name="sampleset_owner"), models.Index(fields=["retain_until"], name="sampleset_retention")]
+        indexes = [
+            models.Index(fields=["owner", "-id"], name="sampleset_owner"),
+            models.Index(fields=["retain_until"], name="sampleset_retention"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -4,4 +4,4 @@ from django.urls import URLPattern, path
 
 from search.consumers import BoardConsumer
 
-websocket_urlpatterns: list[URLPattern] = [path("ws/searches/<int:pk>/", BoardConsumer.as_asgi())]  # type: ignore[list-item]
+websocket_urlpatterns: list[URLPattern] = [path("ws/searches/<int:pk>/", BoardConsumer.as_asgi())]

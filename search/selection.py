@@ -90,7 +90,11 @@ def select(user: User, sample_set: SampleSet, constraints: Constraints) -> Selec
                 break
         else:
             chosen.append(version)
-    excluded = [Exclusion(rule.key, rule.sentence, len(left_out[rule.key]), tuple(left_out[rule.key][:EXAMPLES]), rule.relax) for rule in rules if rule.key in left_out]
+    excluded = [
+        Exclusion(rule.key, rule.sentence, len(left_out[rule.key]), tuple(left_out[rule.key][:EXAMPLES]), rule.relax)
+        for rule in rules
+        if rule.key in left_out
+    ]
     if elsewhere:
         label = MODALITIES[sample_set.modality].label.lower() if sample_set.modality else "this kind of sample"
         excluded.append(Exclusion("modality", f"They do not take {label}", elsewhere, ()))
@@ -111,12 +115,32 @@ def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str) -> l
     return [
         _Rule("input", "Their input does not fit these samples", "", unfit),
         _Rule("labels", "They decide between other labels", "label_key", labels),
-        _Rule("licence", "Their licence is not among those you allow", "licences", _not_in(constraints.licences, lambda v: v.model.licence, "no licence stated")),
+        _Rule(
+            "licence",
+            "Their licence is not among those you allow",
+            "licences",
+            _not_in(constraints.licences, lambda v: v.model.licence, "no licence stated"),
+        ),
         _Rule("task", "They were made for another task", "tasks", _not_in(constraints.tasks, lambda v: v.model.task, "no task stated")),
         _Rule("team", "They belong to other teams", "teams", _not_in(constraints.teams, lambda v: v.model.team.slug, "")),
-        _Rule("size", "They are larger than you allow", "max_size_bytes", _over(constraints.max_size_bytes, lambda v: v.size_bytes, filesizeformat)),
-        _Rule("latency", "They are slower than you allow", "max_latency_ms", _over(constraints.max_latency_ms, lambda v: v.latency_ms, lambda ms: f"{ms:.3g} ms")),
-        _Rule("memory", "They need more memory than you allow", "max_memory_bytes", _over(constraints.max_memory_bytes, lambda v: v.memory_bytes, filesizeformat)),
+        _Rule(
+            "size",
+            "They are larger than you allow",
+            "max_size_bytes",
+            _over(constraints.max_size_bytes, lambda v: v.size_bytes, filesizeformat),
+        ),
+        _Rule(
+            "latency",
+            "They are slower than you allow",
+            "max_latency_ms",
+            _over(constraints.max_latency_ms, lambda v: v.latency_ms, lambda ms: f"{ms:.3g} ms"),
+        ),
+        _Rule(
+            "memory",
+            "They need more memory than you allow",
+            "max_memory_bytes",
+            _over(constraints.max_memory_bytes, lambda v: v.memory_bytes, filesizeformat),
+        ),
     ]
 
 
@@ -124,7 +148,9 @@ def _not_in(allowed: tuple[str, ...], value: Callable[[ModelVersion], str], abse
     return lambda version: None if not allowed or value(version) in allowed else value(version) or absent
 
 
-def _over(limit: float | None, value: Callable[[ModelVersion], float | None], text: Callable[[Any], str]) -> Callable[[ModelVersion], str | None]:
+def _over(
+    limit: float | None, value: Callable[[ModelVersion], float | None], text: Callable[[Any], str]
+) -> Callable[[ModelVersion], str | None]:
     """Unknown counts as over: a promise cannot rest on a missing measurement."""
 
     def why(version: ModelVersion) -> str | None:

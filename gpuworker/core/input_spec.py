@@ -19,7 +19,13 @@ VERSION = "modelshop.spec/1"
 MAX_LABELS = 5_000
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 4_096}
-_NAMES = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "minItems": 1, "maxItems": 4_096, "uniqueItems": True}
+_NAMES = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1, "maxLength": 200},
+    "minItems": 1,
+    "maxItems": 4_096,
+    "uniqueItems": True,
+}
 
 
 def _object(required: tuple[str, ...], properties: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +42,14 @@ IMAGE_INPUT = _object(
         "resize": {"enum": ["stretch", "fit", "crop"], "default": "stretch"},
         "interpolation": {"enum": ["nearest", "bilinear", "bicubic", "lanczos"], "default": "bilinear"},
         "invert": {"type": "boolean", "default": False, "description": "255 - x before scaling"},
-        "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "default": [0, 1], "description": "what 0 and 255 become"},
+        "range": {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 2,
+            "maxItems": 2,
+            "default": [0, 1],
+            "description": "what 0 and 255 become",
+        },
         "mean": _NUMBERS | {"description": "per channel, after range"},
         "std": _NUMBERS | {"description": "per channel, after range"},
         "dtype": {"enum": ["float32", "float16", "uint8"], "default": "float32"},
@@ -50,7 +63,13 @@ TEXT_INPUT = {
                 "kind": {"const": "hashed_ngrams", "description": "a (N, features) float32 matrix"},
                 "features": {"type": "integer", "minimum": 2, "maximum": 1_048_576},
                 "analyzer": {"enum": ["word", "char", "char_wb"], "default": "word"},
-                "ngrams": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 8}, "minItems": 2, "maxItems": 2, "default": [1, 1]},
+                "ngrams": {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 1, "maximum": 8},
+                    "minItems": 2,
+                    "maxItems": 2,
+                    "default": [1, 1],
+                },
                 "lowercase": {"type": "boolean", "default": True},
                 "weighting": {"enum": ["count", "binary", "log"], "default": "count"},
                 "norm": {"enum": ["l1", "l2", "none"], "default": "l2"},
@@ -109,7 +128,12 @@ TABLE_INPUT = _object(
                         {
                             "name": {"type": "string", "minLength": 1, "maxLength": 200},
                             "kind": {"const": "category", "description": "one-hot over the categories, unseen values are all zero"},
-                            "categories": {"type": "array", "items": {"type": "string", "maxLength": 200}, "minItems": 1, "maxItems": 1_000},
+                            "categories": {
+                                "type": "array",
+                                "items": {"type": "string", "maxLength": 200},
+                                "minItems": 1,
+                                "maxItems": 1_000,
+                            },
                         },
                     ),
                 ]
@@ -129,7 +153,10 @@ PAIR_INPUT = {
         _object(
             ("kind", "features"),
             {
-                "kind": {"const": "hashed_pair", "description": "[left, right, |left - right|, left * right] of hashed word counts of the whole record"},
+                "kind": {
+                    "const": "hashed_pair",
+                    "description": "[left, right, |left - right|, left * right] of hashed word counts of the whole record",
+                },
                 "features": {"type": "integer", "minimum": 2, "maximum": 65_536},
                 "attributes": _NAMES | {"description": "default: all"},
             },
@@ -144,7 +171,13 @@ PAIR_INPUT = {
     ]
 }
 
-INPUTS: dict[str, dict[str, Any]] = {"image": IMAGE_INPUT, "text": TEXT_INPUT, "series": SERIES_INPUT, "table": TABLE_INPUT, "pair": PAIR_INPUT}
+INPUTS: dict[str, dict[str, Any]] = {
+    "image": IMAGE_INPUT,
+    "text": TEXT_INPUT,
+    "series": SERIES_INPUT,
+    "table": TABLE_INPUT,
+    "pair": PAIR_INPUT,
+}
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -159,15 +192,23 @@ SCHEMA: dict[str, Any] = {
         "output": _object(
             ("kind",),
             {
-                "kind": {"enum": ["logits", "probabilities", "sigmoid_logit", "sigmoid_probability"], "description": "sigmoid_*: one column, two labels, the column is the second"},
+                "kind": {
+                    "enum": ["logits", "probabilities", "sigmoid_logit", "sigmoid_probability"],
+                    "description": "sigmoid_*: one column, two labels, the column is the second",
+                },
                 "name": {"type": "string", "maxLength": 400, "description": "which output, when the model has several; default: the first"},
             },
         ),
-        "labels": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "minItems": 2, "maxItems": MAX_LABELS, "uniqueItems": True},
+        "labels": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1, "maxLength": 200},
+            "minItems": 2,
+            "maxItems": MAX_LABELS,
+            "uniqueItems": True,
+        },
     },
     "allOf": [
-        {"if": {"properties": {"modality": {"const": key}}}, "then": {"properties": {"input": schema}}}
-        for key, schema in INPUTS.items()
+        {"if": {"properties": {"modality": {"const": key}}}, "then": {"properties": {"input": schema}}} for key, schema in INPUTS.items()
     ],
 }
 _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -183,7 +224,13 @@ class InputSpec:
     labels: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": VERSION, "modality": self.modality, "input": dict(self.input), "output": dict(self.output), "labels": list(self.labels)}
+        return {
+            "schema": VERSION,
+            "modality": self.modality,
+            "input": dict(self.input),
+            "output": dict(self.output),
+            "labels": list(self.labels),
+        }
 
 
 def parse(document: object) -> InputSpec:
@@ -191,13 +238,21 @@ def parse(document: object) -> InputSpec:
     error = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(document))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise SpecError("The input spec does not fit its schema.", detail=f"At {place}: {_short(error.message)}", fix="See the schema at /api/spec-schema/.")
+        raise SpecError(
+            "The input spec does not fit its schema.",
+            detail=f"At {place}: {_short(error.message)}",
+            fix="See the schema at /api/spec-schema/.",
+        )
     assert isinstance(document, dict)
     filled = _with_defaults(INPUTS[document["modality"]], document["input"])
     for key in ("mean", "std"):
         _check_per_channel(document["modality"], filled, key)
     if document["output"]["kind"].startswith("sigmoid") and len(document["labels"]) != 2:
-        raise SpecError("A sigmoid output needs two labels.", detail=f"Found {len(document['labels'])} labels.", fix="Name the negative label first, the positive second.")
+        raise SpecError(
+            "A sigmoid output needs two labels.",
+            detail=f"Found {len(document['labels'])} labels.",
+            fix="Name the negative label first, the positive second.",
+        )
     return InputSpec(document["modality"], filled, dict(document["output"]), tuple(document["labels"]))
 
 
@@ -222,7 +277,11 @@ def _check_per_channel(modality: str, spec: Mapping[str, Any], key: str) -> None
         return
     channels = spec["channels"] if modality == "image" else len(spec["channels"])
     if len(spec[key]) not in (1, channels):
-        raise SpecError(f"`{key}` does not fit the channels.", detail=f"Expected 1 or {channels} numbers, found {len(spec[key])}.", fix="Give one number per channel.")
+        raise SpecError(
+            f"`{key}` does not fit the channels.",
+            detail=f"Expected 1 or {channels} numbers, found {len(spec[key])}.",
+            fix="Give one number per channel.",
+        )
     if key == "std" and min(spec[key]) <= 0:
         raise SpecError("`std` must be positive.", detail=f"Found {min(spec[key])}.", fix="Use the standard deviation of each channel.")
 

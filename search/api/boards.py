@@ -70,7 +70,7 @@ class CandidateView(APIView):
         told = []
         for item in found.told:
             said = candidate.scores.get(item.spec.key) or candidate.prior_scores.get(item.spec.key) or {}
-            figures = {name: said.get(name) for name in ("value", "low", "high")}
+            figures: dict[str, Any] = {name: said.get(name) for name in ("value", "low", "high")}
             words = {"label": item.spec.label, "help": item.spec.help, "source": item.spec.source, "why": item.cell.why}
             told.append({"scorer": item.spec.key, "grade": item.grade, **figures, **words})
         document = {
