@@ -37,10 +37,10 @@ class FacetCounts:
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """What dropping one filter would show. key: a facet, or "q"."""
+    """What dropping filters would show. label: the filters dropped. left: those that stay. count: models then."""
 
-    key: str
     label: str
+    left: ModelFilters
     count: int
 
 
@@ -92,9 +92,38 @@ def _shortened(labels: list[str]) -> str:
 
 
 def relaxations(visible: RegisteredModelQuerySet, filters: ModelFilters) -> list[Relaxed]:
-    """What each filter costs when nothing is left, the costliest first. One query per active filter."""
+    """Ways out when nothing is left, the one that shows most first: each filter that can be dropped alone, else the fewest together.
+
+    At most two queries per active filter.
+    """
     keys = [*(["q"] if filters.q else []), *filters.facets]
-    found = [
-        Relaxed(key, f'"{filters.q}"' if key == "q" else FACETS[key].label, filters.apply(visible, without=key).count()) for key in keys
-    ]
-    return sorted(found, key=lambda item: -item.count)
+    single = [Relaxed(_label(key, filters), filters.dropped(key), filters.apply(visible, without=key).count()) for key in keys]
+    found = sorted((item for item in single if item.count), key=lambda item: -item.count)
+    return found or _together(visible, filters, keys)
+
+
+def _together(visible: RegisteredModelQuerySet, filters: ModelFilters, keys: list[str]) -> list[Relaxed]:
+    """Keep adding back the filter that costs least, starting from none; what could not be added back is what to drop."""
+    kept, dropped = ModelFilters(), []
+    for key in sorted(keys, key=lambda key: -_only(filters, key).apply(visible).count()):
+        tried = _joined(kept, filters, key)
+        if tried.apply(visible).exists():
+            kept = tried
+        else:
+            dropped.append(_label(key, filters))
+    count = kept.apply(visible).count()
+    return [Relaxed(" + ".join(dropped), kept, count)] if count else []
+
+
+def _only(filters: ModelFilters, key: str) -> ModelFilters:
+    return _joined(ModelFilters(), filters, key)
+
+
+def _joined(kept: ModelFilters, filters: ModelFilters, key: str) -> ModelFilters:
+    if key == "q":
+        return ModelFilters(filters.q, kept.facets)
+    return ModelFilters(kept.q, {**kept.facets, key: filters.facets[key]})
+
+
+def _label(key: str, filters: ModelFilters) -> str:
+    return f'"{filters.q}"' if key == "q" else FACETS[key].label

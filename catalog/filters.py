@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from django.contrib.postgres.search import SearchQuery, SearchRank
+from django.contrib.postgres.search import CombinedSearchQuery, SearchQuery, SearchRank
 from django.db.models import F, FloatField, Q, Value
 from django.http import QueryDict
 
@@ -103,13 +103,13 @@ class ModelFilters:
 
     def apply(self, models: RegisteredModelQuerySet, *, without: str = "") -> RegisteredModelQuerySet:
         """Models that match, leaving out one facet (or "q"); annotated with `relevance` while there are words."""
-        if self.q and without != "q":
-            query = text_query(self.q)
-            if query is None:
-                return models.none()
+        query = text_query(self.q) if self.q and without != "q" else None
+        if query is not None:
             models = models.filter(text=query).annotate(relevance=SearchRank(F("text"), query))
         else:
             models = models.annotate(relevance=Value(0.0, output_field=FloatField()))
+            if self.q and without != "q":
+                models = models.none()
         for key, values in self.facets.items():
             if key != without:
                 models = models.filter(FACETS[key].condition(values))
@@ -143,9 +143,13 @@ def parse_filters(query: QueryDict) -> ModelFilters:
     return ModelFilters(query.get("q", "").replace("\0", "").strip()[:MAX_Q], chosen)
 
 
-def text_query(text: str) -> SearchQuery | None:
-    """All words, each also as the beginning of a word. None when there is no word."""
+def text_query(text: str) -> CombinedSearchQuery | None:
+    """All words, each also as the beginning of a word. None when there is no word.
+
+    Asked twice: by stems, which forgives endings and common words, and as written, so that "a" finds "alpha".
+    """
     words = _WORD.findall(text)
     if not words:
         return None
-    return SearchQuery(" & ".join(f"'{word}':*" for word in words), config=SEARCH_CONFIG, search_type="raw")
+    raw = " & ".join(f"'{word}':*" for word in words)
+    return SearchQuery(raw, config=SEARCH_CONFIG, search_type="raw") | SearchQuery(raw, config="simple", search_type="raw")

@@ -18,8 +18,8 @@ OUTPUTS = {
     "sigmoid_probability": "One probability for the second of two labels",
 }
 LAYOUTS = {
-    "image": (("NCHW", "channels first (PyTorch)"), ("NHWC", "channels last (TensorFlow)"), ("flat", "one flat vector")),
-    "series": (("NCT", "channels, then steps"), ("NTC", "steps, then channels"), ("flat", "one flat vector")),
+    "image": (("NCHW", "channels first"), ("NHWC", "channels last"), ("flat", "flat")),
+    "series": (("NCT", "channels first"), ("NTC", "steps first"), ("flat", "flat")),
 }
 
 
@@ -168,4 +168,6 @@ def _pair(fields: dict[str, Any]) -> dict[str, Any]:
 
 def as_text(document: dict[str, Any]) -> str:
     """A stored document as a person edits it."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    # The database forgets the order of keys; this is the one people write.
+    ordered = {key: document[key] for key in ("schema", "modality", "input", "output", "labels") if key in document}
+    return json.dumps(ordered, indent=2, ensure_ascii=False)

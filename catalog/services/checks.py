@@ -131,7 +131,14 @@ def version_check_resume(*, version: ModelVersion) -> None:
     version.state = VersionState.CHECKING
     version.error_title = version.error_detail = version.error_fix = ""
     version.save(update_fields=["state", "error_title", "error_detail", "error_fix"])
-    audit("version.check", version, actor=None, team=version.model.team, before={"state": VersionState.REJECTED}, after={"state": version.state})
+    audit(
+        "version.check",
+        version,
+        actor=None,
+        team=version.model.team,
+        before={"state": VersionState.REJECTED},
+        after={"state": version.state},
+    )
 
 
 def _done(version: ModelVersion, key: str, text: str, seconds: float) -> None:

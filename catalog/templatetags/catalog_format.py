@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import template
 
 from catalog.models import VersionState
 
 register = template.Library()
+UNKNOWN = (None, "")  # "" is what a template makes of a missing signature
 _STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 _BADGES = {
     VersionState.PUBLISHED: "ok",
@@ -18,9 +21,9 @@ _BADGES = {
 
 
 @register.filter
-def compact(value: float | None) -> str:
+def compact(value: Any) -> str:
     """1234567 -> 1.23 M; None -> a dash."""
-    if value is None:
+    if value in UNKNOWN:
         return "–"
     for step, unit in _STEPS:
         if abs(value) >= step:
@@ -29,15 +32,15 @@ def compact(value: float | None) -> str:
 
 
 @register.filter
-def percent(value: float | None) -> str:
+def percent(value: Any) -> str:
     """0.913 -> 91.3 %; None -> a dash."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return "–" if value in UNKNOWN else f"{100 * value:.1f} %"
 
 
 @register.filter
-def milliseconds(value: float | None) -> str:
+def milliseconds(value: Any) -> str:
     """0.412 -> 0.41 ms; 2345 -> 2.3 s; None -> a dash."""
-    if value is None:
+    if value in UNKNOWN:
         return "–"
     return f"{value / 1000:.2g} s" if value >= 1000 else f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 

@@ -105,7 +105,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
         "cards_url": filters.query_string(sort=keep["sort"], view="cards"),
         "next_url": filters.query_string(**keep, after=page.after) if page.after else "",
         "previous_url": filters.query_string(**keep, before=page.before) if page.before else "",
-        "relaxed": [(item, filters.dropped(item.key).query_string(**keep)) for item in relaxations(visible, filters)]
+        "relaxed": [(item, item.left.query_string(**keep)) for item in relaxations(visible, filters)]
         if not total and filters.active
         else [],
         "nothing_at_all": not total and not filters.active,
@@ -196,7 +196,8 @@ def model_detail(request: HttpRequest, team: str, name: str) -> HttpResponse:
     context = model_context(request, team, name, "model_detail")
     model = context["model"]
     assert isinstance(model, RegisteredModel)
-    context["aliases"] = model.aliases.select_related("version")
+    context["aliases"] = model.aliases.select_related("version").defer("version__program", "version__spec")
+    context["signature"] = Signature.objects.defer("arrays").filter(version=context["version"]).first()
     return render(request, "catalog/model_detail.html", context)
 
 

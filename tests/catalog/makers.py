@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from django.utils import timezone
 from onnx import TensorProto, helper, numpy_helper
 
 from accounts.models import Team, User
@@ -121,6 +122,7 @@ def published_row(
         model=model,
         number=1,
         state=VersionState.PUBLISHED,
+        published=timezone.now(),
         created_by=owner,
         format="onnx",
         spec=image_spec(labels),
