@@ -145,7 +145,7 @@ class SearchForm(forms.Form):
     teams = forms.MultipleChoiceField(
         label=_("Teams"), required=False, widget=forms.CheckboxSelectMultiple, help_text=_("None ticked: any team.")
     )
-    max_size = forms.FloatField(label=_("Largest file"), required=False, min_value=0.001, max_value=1e9, help_text=_("Megabytes."))
+    max_size = forms.FloatField(label=_("Largest file"), required=False, min_value=0.001, max_value=1e9)
     max_latency_ms = forms.FloatField(
         label=_("Slowest answer"),
         required=False,
@@ -153,7 +153,7 @@ class SearchForm(forms.Form):
         max_value=1e9,
         help_text=_("Milliseconds per sample, as measured at publication."),
     )
-    max_memory = forms.FloatField(label=_("Most memory"), required=False, min_value=0.001, max_value=1e9, help_text=_("Megabytes."))
+    max_memory = forms.FloatField(label=_("Most memory"), required=False, min_value=0.001, max_value=1e9)
     n_samples = forms.IntegerField(label=_("Samples to use"), required=False, min_value=1, help_text=_("Empty: all of them."))
     scorers = forms.MultipleChoiceField(label=_("Scorers"), required=False, widget=forms.CheckboxSelectMultiple)
 

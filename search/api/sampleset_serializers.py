@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from accounts.models import Team, User
@@ -13,7 +17,29 @@ from search.models import SampleSet
 BIG = 2**62
 
 
-class ReadingOptionsSerializer(serializers.Serializer[None]):
+class StrictSerializer(serializers.Serializer[None]):
+    """Unknown names are errors: a misspelt limit must not silently limit nothing."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(str(name) for name in set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError(dict.fromkeys(unknown, [f"Unknown. Known are: {', '.join(self.fields)}."]))
+        return super().to_internal_value(data)
+
+
+class ClosedObject(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # the base registers its subclasses
+    """Says in the schema what StrictSerializer does."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return schema | {"additionalProperties": False}
+
+
+class ReadingOptionsSerializer(StrictSerializer):
     """How files are read; what is left out is guessed."""
 
     columns = serializers.ListField(child=serializers.CharField(max_length=400), max_length=5_000, required=False)
@@ -35,9 +61,6 @@ class ReadingOptionsSerializer(serializers.Serializer[None]):
     array = serializers.CharField(max_length=400, required=False)
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
-        unknown = sorted(set(self.initial_data) - set(self.fields)) if isinstance(getattr(self, "initial_data", None), dict) else []
-        if unknown:
-            raise serializers.ValidationError(dict.fromkeys(unknown, "Unknown option."))
         if ("where_column" in data) != ("where_value" in data):
             raise serializers.ValidationError({"where_column": "where_column and where_value go together."})
         if "stride" in data and "window" not in data:
@@ -45,7 +68,7 @@ class ReadingOptionsSerializer(serializers.Serializer[None]):
         return data
 
 
-class ReadingSerializer(serializers.Serializer[None]):
+class ReadingSerializer(StrictSerializer):
     modality = serializers.ChoiceField(choices=modality_choices(), required=False, help_text="Left out: guess.")
     options = ReadingOptionsSerializer(required=False)
 
@@ -68,7 +91,7 @@ class TeamSlugField(serializers.SlugRelatedField[Team]):
         return user.teams.filter(personal_of=None) if isinstance(user, User) else Team.objects.none()
 
 
-class SampleSetChangeSerializer(serializers.Serializer[None]):
+class SampleSetChangeSerializer(StrictSerializer):
     """What is given is changed. retain_until: at most SAMPLE_RETENTION_DAYS from now."""
 
     name = serializers.CharField(max_length=140, required=False)

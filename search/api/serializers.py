@@ -9,12 +9,12 @@ from rest_framework import serializers
 
 from accounts.models import Team
 from gpuworker.core.specs import SCORERS
-from search.api.sampleset_serializers import BIG, TeamSlugField
+from search.api.sampleset_serializers import BIG, StrictSerializer, TeamSlugField
 from search.constraints import Constraints
 from search.models import Report, Search, SearchEvent
 
 
-class ConstraintsSerializer(serializers.Serializer[None]):
+class ConstraintsSerializer(StrictSerializer):
     """Left out or null: no limit. A model whose figure was not measured counts as over the limit."""
 
     label_key = serializers.CharField(max_length=64, required=False, allow_blank=True)
@@ -30,7 +30,7 @@ class ConstraintsSerializer(serializers.Serializer[None]):
         return Constraints.from_json(data)
 
 
-class SearchPlanSerializer(serializers.Serializer[None]):
+class SearchPlanSerializer(StrictSerializer):
     """The question, before it is asked."""
 
     sample_set = serializers.IntegerField(min_value=1, max_value=BIG)
@@ -87,7 +87,7 @@ class PlanAnswerSerializer(serializers.Serializer[None]):
     relaxed = RelaxedSerializer(many=True)
 
 
-class SearchChangeSerializer(serializers.Serializer[None]):
+class SearchChangeSerializer(StrictSerializer):
     shared_with = TeamSlugField(allow_null=True)
 
 

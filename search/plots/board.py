@@ -8,10 +8,10 @@ from search.models import Candidate
 from search.plots.svg import Mark, Plot, Scale, log_ticks, padded_share_range, percent, points, share_axis, short, ticks
 from search.predictions import Answers, agreement
 
-WIDTH = 720
+WIDTH = 680
 SHOWN = 30
 ROW = 20
-LEFT = 220
+LEFT = 200
 
 
 def interval_plot(candidates: Sequence[Candidate]) -> Plot:
@@ -115,17 +115,10 @@ def _labels(best: Sequence[Candidate], x: Scale, y: Scale) -> list[Mark]:
         if any(abs(left - other_x) < 170 and abs(top - other_y) < 14 for other_x, other_y in taken):
             continue
         taken.append((left, top))
-        end = left > WIDTH - 200
-        marks.append(
-            Mark(
-                "text",
-                "name",
-                left + (-9 if end else 9),
-                top - 7,
-                label=short(row.version.model.title, 26),
-                anchor="end" if end else "start",
-            )
-        )
+        # Below and to the right: the line of the frontier rises to the right, so nothing is drawn over.
+        end = left > WIDTH - 170
+        x_text, anchor = (left - 9, "end") if end else (left + 8, "start")
+        marks.append(Mark("text", "name", x_text, top + 15, label=short(row.version.model.title, 26), anchor=anchor))
     return marks
 
 

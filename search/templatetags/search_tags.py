@@ -47,7 +47,7 @@ def scorer_spec(key: str) -> ScorerSpec | None:
 @register.filter
 def share(value: object) -> str:
     """0.873 > 87.3 %; nothing for a missing figure, which is a state of its own and never 0."""
-    return f"{100 * value:.1f} %" if isinstance(value, (int, float)) else ""
+    return f"{100 * value:.1f}\u00a0%" if isinstance(value, (int, float)) else ""
 
 
 @register.filter

@@ -99,7 +99,8 @@ def search_plots(request: HttpRequest, pk: int) -> HttpResponse:
     search = search_for_user(person(request), pk)
     rows = list(board_candidates(search))
     plots = [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search)))]
-    return render(request, "search/_plots.html", {"plots": plots, "any": any(row.predicted is not None for row in rows)})
+    shown = [plot for plot in plots if plot.rows]
+    return render(request, "search/_plots.html", {"plots": shown, "any": bool(shown)})
 
 
 @signed_in

@@ -1,0 +1,69 @@
+"""What a row of the board says, and what it must never say."""
+
+from __future__ import annotations
+
+from accounts.models import User
+from catalog.models import ModelVersion
+from search.models import Candidate, SampleSet, Search
+from search.rows import BASE_COLUMNS, board_columns, row_view, tie_of
+from tests.search.factories import fail, make_search, run
+
+
+def rows(search: Search) -> list[Candidate]:
+    return list(search.candidates.order_by("position"))
+
+
+def test_before_it_ran_there_is_no_figure(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
+    search = make_search(alice, samples, versions)
+    candidate = rows(search)[0]
+    candidate.predicted, candidate.rank_from = 0.9, 1  # whatever stands in the row, nothing was executed
+    view = row_view(candidate, search)
+    assert (view.grade, view.value, view.rank, view.p_best) == ("prior", None, "", "")
+
+
+def test_cannot_tell_gives_a_cause_and_no_number(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
+    search = run(make_search(alice, samples, versions), accuracies=(0.9, None, 0.6))
+    view = row_view(rows(search)[1], search)
+    assert (view.grade, view.value, view.low, view.rank) == ("predicted", None, None, "")
+    assert view.cannot_tell == "Its label sets do not match."
+
+
+def test_a_failed_row_keeps_no_figure_and_offers_another_try(finished: Search) -> None:
+    candidate = rows(finished)[0]
+    fail(candidate)
+    view = row_view(candidate, finished)
+    assert (view.value, view.rank, view.retry, view.grade) == (None, "", True, "prior")
+
+
+def test_rows_of_one_rank_are_bracketed(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
+    search = run(make_search(alice, samples, versions))
+    search.candidates.update(rank_from=1, rank_to=3)
+    assert [tie_of(row, search) for row in rows(search)] == ["first", "middle", "last"]
+    assert {row_view(row, search).rank_range for row in rows(search)} == {"1–3"}
+    last = rows(search)[2]
+    fail(last)
+    again = Search.objects.get(pk=search.pk)
+    assert [tie_of(row, again) for row in rows(again)] == ["first", "last", ""]
+
+
+def test_p_best_is_never_shown_as_certain(finished: Search) -> None:
+    candidate = rows(finished)[0]
+    for value, text in ((0.9999, "> 99 %"), (0.0001, "< 1 %"), (0.5, "50 %")):
+        candidate.p_best = value
+        assert row_view(candidate, finished).p_best == text
+
+
+def test_scorer_columns_carry_their_grade(finished: Search) -> None:
+    grades = {column.key: column.grade for column in board_columns(finished) if column not in BASE_COLUMNS}
+    assert grades["s-jsd_hist"] == "prior"
+    assert grades["s-source_accuracy"] == "prior"
+    assert grades["s-dawid_skene"] == "predicted"
+
+
+def test_one_point_is_no_trend(finished: Search) -> None:
+    candidate = rows(finished)[0]
+    assert row_view(candidate, finished).spark
+    candidate.history = candidate.history[:1]
+    assert row_view(candidate, finished).spark == ""
+    candidate.history = [[10, None, None, None], [20, None, None, None]]
+    assert row_view(candidate, finished).spark == ""
