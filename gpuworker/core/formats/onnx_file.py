@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -23,12 +24,14 @@ _BROKEN = "Export the model again and upload the new file."
 
 
 def read_bytes(stream: BinaryIO, what: str) -> bytes:
-    data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
+    """The whole of a stream. Its size is asked for first: a read up to the cap would take the memory of the cap."""
+    size = stream.seek(0, os.SEEK_END)
+    if size > MAX_BYTES:
         raise LimitExceeded(
             "The file is too large.", detail=f"{what}: at most {MAX_BYTES} bytes are allowed.", fix="Export a smaller model."
         )
-    return data
+    stream.seek(0)
+    return stream.read(size)
 
 
 def main_file(files: Mapping[str, BinaryIO]) -> str:
@@ -45,6 +48,8 @@ def parse(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RecursionError) as error:
+        if "Arena alloc failed" in str(error):
+            raise MemoryError("There is not enough of it to parse the model.") from error
         raise UnreadableModel("The file is not a readable ONNX model.", detail=str(error)[:200], fix=_BROKEN) from error
     if not model.HasField("graph") or not model.graph.output:
         raise UnreadableModel("The file is not a readable ONNX model.", detail="It has no graph, or the graph has no output.", fix=_BROKEN)

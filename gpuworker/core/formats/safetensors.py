@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -81,13 +82,15 @@ def _config(files: Mapping[str, BinaryIO]) -> Mapping[str, Any]:
 
 
 def _tensors(stream: BinaryIO) -> dict[str, torch.Tensor]:
-    data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
+    # A read up to the cap would take the memory of the cap.
+    size = stream.seek(0, os.SEEK_END)
+    if size > MAX_BYTES:
         raise LimitExceeded(
             "The weights file is too large.", detail=f"At most {MAX_BYTES} bytes are allowed.", fix="Upload a smaller model."
         )
+    stream.seek(0)
     try:
-        tensors: dict[str, torch.Tensor] = load(data)
+        tensors: dict[str, torch.Tensor] = load(stream.read(size))
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise UnreadableModel(
             "The weights file is not readable safetensors.", detail=str(error)[:200], fix="Save it again with safetensors."

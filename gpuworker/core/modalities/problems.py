@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.protocols import FileProblem
+from gpuworker.core.texts import visible
 
 _SHOWN = 3
 
@@ -20,7 +21,7 @@ class ProblemLog:
 
     def add(self, name: str, reason: str, row: int | None = None) -> None:
         if len(self._items) < self._cap:
-            self._items.append(FileProblem(name[:400], reason[:400], row))
+            self._items.append(FileProblem(visible(name[:400]), visible(reason[:400]), row))
         else:
             self._more += 1
 

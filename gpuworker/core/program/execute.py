@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UserError
+from gpuworker.core.exhaustion import out_of_memory
 from gpuworker.core.program.live import LiveBytes
 from gpuworker.core.program.model import Op, Program
 from gpuworker.core.program.ops import OPS
@@ -55,7 +56,7 @@ def run(
 
     observe: told after each operator how many bytes the inputs and results alive take, weights apart. What an operator uses
     inside itself and gives back before it ends is not seen.
-    Raises ExecutionFailed naming the operator, or LimitExceeded when an operator would make too large a result.
+    Raises ExecutionFailed naming the operator, LimitExceeded when an operator would make too large a result, MemoryError.
     """
     check_inputs(program, inputs)
     missing = [weight.key for weight in program.weights if weight.key not in tensors]
@@ -74,7 +75,9 @@ def run(
         except UserError:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError, KeyError, OverflowError, NotImplementedError, MemoryError) as error:
-            raise _failed(program, place, values, error) from error
+            failed = _failed(program, place, values, error)
+            # Not the model's mistake but a limit: the sandbox says so, and replaces the child that has run full.
+            raise (MemoryError(failed.detail) if out_of_memory(error) else failed) from error
         for number in range(op.outputs):
             values[_name(place, number)] = result[number] if isinstance(result, tuple) else result
         if live is not None and observe is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gpuworker.core.errors import UserError
+from gpuworker.core.exhaustion import out_of_memory
 from gpuworker.core.sandbox.contract import Job, Limits, Reply, Request, RequestFile, State, Walls
 from gpuworker.core.sandbox.frames import Closed, Deadline, read_frame, receive_fds, write_frame
 from gpuworker.core.sandbox.lock import allow_cpu
@@ -21,8 +22,6 @@ from gpuworker.core.sandbox.lock import allow_cpu
 # Requests come from the parent, which is trusted; the memory limit bounds them.
 _MAX_REQUEST = 1 << 42
 _MAX_TEXT = 4_000
-# torch has no class of its own for these on the CPU.
-_MEMORY_PHRASES = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you tried to allocate", "can't start new thread")
 
 
 def serve(channel: socket.socket, jobs: Mapping[str, Job], limits: Limits, walls: Walls) -> None:
@@ -76,7 +75,7 @@ def _describe(error: Exception) -> dict[str, str]:
         texts = {"title": error.title, "detail": error.detail, "fix": error.fix}
         return {"kind": "user", "code": error.code} | {key: str(text)[:_MAX_TEXT] for key, text in texts.items()}
     text = str(error)[:_MAX_TEXT]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(phrase in text for phrase in _MEMORY_PHRASES):
+    if out_of_memory(error):
         return {"kind": "memory", "detail": text}
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return {"kind": "output", "detail": text}

@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.sandbox.staging import count_items
+from gpuworker.core.texts import storable
 
 MAX_HEADER = 4 << 20
 MAX_ARRAYS = 20_000
 MAX_NAME = 400
 FDS_PER_MESSAGE = 200
 _HEAD = struct.Struct("<IQ")
+# Where none of these is in the bytes of the JSON, no text in it holds what a database cannot store.
+_UNSTORABLE_MARKS = (b"\\u0000", b"\\ud", b"\\uD", b"\xed")
 _DTYPES = {str(np.dtype(name)): np.dtype(name) for name in ("?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")}
 
 
@@ -86,9 +89,12 @@ def read_frame(channel: socket.socket, max_body: int, deadline: Deadline) -> Fra
     if body_bytes > max_body:
         raise TooLarge(f"arrays of {body_bytes} bytes, at most {max_body} are allowed")
     try:
-        header = json.loads(bytes(_receive(channel, header_bytes, deadline)), parse_constant=_refuse_constant)
+        text = bytes(_receive(channel, header_bytes, deadline))
+        header = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(header, dict):
             raise ValueError("the header is not an object")
+        if any(mark in text for mark in _UNSTORABLE_MARKS):
+            header = storable(header)
         listed = _listed_arrays(header.pop("arrays", None), body_bytes)
     except (ValueError, RecursionError) as error:
         raise FrameError(str(error)[:300]) from error
