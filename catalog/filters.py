@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from django.contrib.postgres.search import CombinedSearchQuery, SearchQuery, SearchRank
+from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db.models import F, FloatField, Q, Value
 from django.http import QueryDict
 
@@ -143,7 +143,7 @@ def parse_filters(query: QueryDict) -> ModelFilters:
     return ModelFilters(query.get("q", "").replace("\0", "").strip()[:MAX_Q], chosen)
 
 
-def text_query(text: str) -> CombinedSearchQuery | None:
+def text_query(text: str) -> SearchQuery | None:
     """All words, each also as the beginning of a word. None when there is no word.
 
     Asked twice: by stems, which forgives endings and common words, and as written, so that "a" finds "alpha".

@@ -90,7 +90,7 @@ class VersionForm(SpecFields):
         return options
 
     @staticmethod
-    def initial_of(version: ModelVersion) -> dict[str, Any]:
+    def initial_of_version(version: ModelVersion) -> dict[str, Any]:
         return {"spec_by": "json", "spec": as_text(version.spec), "modality": version.spec.get("modality"), "comment": version.comment}
 
 

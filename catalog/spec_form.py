@@ -59,7 +59,7 @@ class SpecFields(forms.Form):
     image_height = forms.IntegerField(required=False, min_value=1, max_value=1024, initial=28, label="Height", help_text="pixels")
     image_width = forms.IntegerField(required=False, min_value=1, max_value=1024, initial=28, label="Width", help_text="pixels")
     image_channels = forms.TypedChoiceField(
-        choices=((1, "1 (grey)"), (3, "3 (RGB)")), coerce=int, empty_value=1, required=False, label="Channels"
+        choices=((1, "1 (grey)"), (3, "3 (RGB)")), coerce=int, empty_value="1", required=False, label="Channels"
     )
     image_layout = forms.ChoiceField(choices=LAYOUTS["image"], required=False, label="Layout")
     image_mean = forms.CharField(required=False, label="Mean", help_text="per channel, of values from 0 to 1")
@@ -132,7 +132,7 @@ def _image(fields: dict[str, Any]) -> dict[str, Any]:
     made = {
         "height": fields.get("image_height") or 28,
         "width": fields.get("image_width") or 28,
-        "channels": fields.get("image_channels") or 1,
+        "channels": int(fields.get("image_channels") or 1),
         "layout": fields.get("image_layout") or "NCHW",
     }
     return made | {key: numbers(fields[f"image_{key}"]) for key in ("mean", "std") if fields.get(f"image_{key}")}

@@ -109,7 +109,7 @@ class VersionDetailSerializer(VersionSerializer):
     job = serializers.SerializerMethodField()
 
     class Meta(VersionSerializer.Meta):
-        fields = (*VersionSerializer.Meta.fields, "spec", "facts", "files", "checks", "error", "job")  # type: ignore[assignment]
+        fields = (*VersionSerializer.Meta.fields, "spec", "facts", "files", "checks", "error", "job")
         read_only_fields = fields
 
     @extend_schema_field(ErrorSerializer(allow_null=True))
@@ -174,7 +174,7 @@ class QueueSerializer(VersionSerializer):
     model = serializers.StringRelatedField()
 
     class Meta(VersionSerializer.Meta):
-        fields = ("model", *VersionSerializer.Meta.fields)  # type: ignore[assignment]
+        fields = ("model", *VersionSerializer.Meta.fields)
         read_only_fields = fields
 
 

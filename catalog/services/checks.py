@@ -48,7 +48,7 @@ def version_model_apply(*, version: ModelVersion, checked: CheckedModel, seconds
         ],
         ignore_conflicts=True,
     )
-    version.tensors.set(wanted)
+    version.tensors.set(Tensor.objects.filter(key__in=wanted))
     version.format, version.program, version.program_hash = checked.format, checked.program, checked.program_hash
     version.facts, version.architecture = dict(checked.facts), checked.architecture
     version.parameters, version.tensor_bytes = checked.parameters, checked.tensor_bytes

@@ -172,7 +172,7 @@ def model_context(request: HttpRequest, team: str, name: str, tab: str, *, edit:
     if number is not None:
         version = versions.filter(number=number).first()
     else:
-        version = versions.filter(pk=model.published_version_id).first() or versions.first()
+        version = versions.filter(pk=model.published_version_id or 0).first() or versions.first()
     if version is not None:
         version.model = model
     suffix = f"?version={number}" if number is not None else ""
@@ -194,10 +194,10 @@ def model_context(request: HttpRequest, team: str, name: str, tab: str, *, edit:
 @login_required
 def model_detail(request: HttpRequest, team: str, name: str) -> HttpResponse:
     context = model_context(request, team, name, "model_detail")
-    model = context["model"]
+    model, version = context["model"], context["version"]
     assert isinstance(model, RegisteredModel)
     context["aliases"] = model.aliases.select_related("version").defer("version__program", "version__spec")
-    context["signature"] = Signature.objects.defer("arrays").filter(version=context["version"]).first()
+    context["signature"] = Signature.objects.defer("arrays").filter(version=version).first() if isinstance(version, ModelVersion) else None
     return render(request, "catalog/model_detail.html", context)
 
 
@@ -207,7 +207,7 @@ def model_evidence(request: HttpRequest, team: str, name: str) -> HttpResponse:
     version = context["version"]
     if isinstance(version, ModelVersion):
         context["signature"] = Signature.objects.defer("arrays").filter(version=version).first()
-        context["searches"] = version.candidacies.count()  # type: ignore[attr-defined]  # the search app's reverse relation
+        context["searches"] = version.candidacies.count()  # the search app's reverse relation
     return render(request, "catalog/model_evidence.html", context)
 
 

@@ -98,7 +98,7 @@ def version_new(request: HttpRequest, team: str, name: str) -> HttpResponseBase:
     model = model_for_user(user, team, name, edit=True)
     newest = model.versions.defer("program").first()
     data = request.POST if request.method == "POST" else None
-    form = VersionForm(data, initial=VersionForm.initial_of(newest) | {"comment": ""} if newest else {"modality": model.modality})
+    form = VersionForm(data, initial=VersionForm.initial_of_version(newest) | {"comment": ""} if newest else {"modality": model.modality})
     problem: UserError | None = None
     if data is not None and form.is_valid():
         try:
@@ -116,7 +116,7 @@ def version_recheck(request: HttpRequest, team: str, name: str, number: int) -> 
     user = person(request)
     version = version_for_user(user, team, name, number, edit=True)
     data = request.POST if request.method == "POST" else None
-    form = VersionForm(data, initial=VersionForm.initial_of(version))
+    form = VersionForm(data, initial=VersionForm.initial_of_version(version))
     problem: UserError | None = None
     if data is not None and form.is_valid():
         try:
