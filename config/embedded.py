@@ -67,10 +67,13 @@ class Child:
             )
         self.started = time.monotonic()
 
-    def stop(self, seconds: float = 10) -> None:
-        if self.process is None or self.process.poll() is not None:
+    def ask_to_end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(self.death_signal)
+
+    def wait_for_end(self, seconds: float = 10) -> None:
+        if self.process is None:
             return
-        self.process.send_signal(self.death_signal)
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -265,8 +268,12 @@ class Supervisor:
     def _stop(self) -> None:
         if self.children:
             say("stopping")
-        for child in reversed(self.children):
-            child.stop()
+        # The database last: the others still write what they know. All of those at once, so that one does not wait for another.
+        for together in ([c for c in self.children if c.name != "postgres"], [c for c in self.children if c.name == "postgres"]):
+            for child in together:
+                child.ask_to_end()
+            for child in together:
+                child.wait_for_end()
         (self.data / "processes.json").unlink(missing_ok=True)
         if self.children:
             say("stopped")

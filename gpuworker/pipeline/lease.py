@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 
 from gpuworker.core.errors import UserError
 from jobs.models import Job, JobState, Worker
-from jobs.services import job_requeue
+from jobs.services import job_requeue, job_send
 
 log = logging.getLogger(__name__)
 OUTAGE = (OperationalError, InterfaceError)
@@ -114,6 +114,12 @@ def run_job(
     A database outage leaves the job running; its lease expires and the sweeper hands it on.
     """
     close_old_connections()
+    if stopping.is_set():
+        # Also a job just handed back comes round to this worker while it ends: on to the next one, and no attempt is used up.
+        waiting = Job.objects.filter(pk=job_id, attempt=attempt, state=JobState.QUEUED).first()
+        if waiting is not None:
+            job_send(waiting)
+        return
     if Worker.objects.filter(name=worker_name(), draining=True).exists():
         log.info("draining: job %s is left to another worker", job_id)
         return
