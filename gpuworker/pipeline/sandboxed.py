@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import resource
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,13 +19,14 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from catalog.models import ModelVersion, Tensor
-from gpuworker.core.errors import ExecutionFailed, UnreadableModel
+from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UnreadableModel
 from gpuworker.core.program.keys import content_key
 from gpuworker.core.program.store import TensorStore
 from gpuworker.core.sandbox import Limits, Reply, Sandbox, Session, StagedTensor
 from gpuworker.core.sandbox.contract import Device
 
 MIB = 1024**2
+OPEN_BESIDE = 512  # database, broker, logs, packs
 DTYPES = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16, "U32": torch.uint32,
     "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64, "F16": torch.float16,
@@ -52,12 +54,30 @@ def store() -> TensorStore:
     return TensorStore(settings.TENSOR_DIR)
 
 
-def session(*, output: int = 0) -> Session:
-    """A locked child for one job's calls, with the limits of the settings. output: bytes it may write to a staging file."""
+def session(*, output: int = 0, files: int = 0) -> Session:
+    """A locked child for one job's calls, with the limits of the settings.
+
+    output: bytes it may write to a staging file. files: how many it is given at once. Raises LimitExceeded when that is more
+    than this process may open.
+    """
     kind: Device = "cuda" if device().startswith("cuda") else "cpu"
-    return sandbox().session(
-        Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind)
-    )
+    limits = Limits(memory=settings.SANDBOX_MEMORY_MB * MIB, wall_s=settings.SANDBOX_CALL_SECONDS, output=output, device=kind)
+    return sandbox().session(replace(limits, open_files=max(limits.open_files, _allow_files(files))))
+
+
+def _allow_files(count: int) -> int:
+    """Let this process open so many files for a child (and hand each over) beside what it has open; returns the count."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * count + OPEN_BESIDE
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise LimitExceeded(
+            "The sample set has too many single files.",
+            detail=f"{count} files; this worker may open {max(hard - OPEN_BESIDE, 0) // 2} at once.",
+            fix="Upload them as one zip.",
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +120,13 @@ def read_model(files: Files, *, format_key: str, config: Mapping[str, Any] | Non
 
 def guess_samples(files: Files) -> dict[str, Any]:
     """What kind of samples these files hold, and why it looks so (core.modalities.guess.Guess as JSON)."""
-    with session() as child, _opened(files) as fds:
+    with session(files=len(files)) as child, _opened(files) as fds:
         return dict(child.call("guess_samples", files=fds).meta)
 
 
 def read_samples(files: Files, *, modality: str, options: Mapping[str, Any]) -> StagedSamples:
     """Read sample files in the sandbox. Raises UnreadableSamples when none is usable."""
-    with _staging() as staging, session(output=8 * 1024 * MIB) as child, _opened(files) as fds:
+    with _staging() as staging, session(output=8 * 1024 * MIB, files=len(files)) as child, _opened(files) as fds:
         reply = child.call("read_samples", {"modality": modality, "options": dict(options)}, files=fds, output=staging.fileno())
         raw = {name: _bytes(staging, reply, name) for name in ("batch", "previews", "previews.offsets")}
     signature = {name.removeprefix("signature."): array for name, array in reply.arrays.items() if name.startswith("signature.")}

@@ -92,7 +92,7 @@ def test_a_time_hog_is_rejected(stage: Stage, settings: Settings) -> None:
 def test_in_a_search_only_their_own_rows_fail(stage: Stage, settings: Settings) -> None:
     """Each was well-behaved on the black reference it came with. The child is replaced; the other rows are finished."""
     traps = {
-        "memory": (models.memory_hog(1e6), "memory limit"),
+        "memory": (models.memory_hog(2e5), "memory limit"),
         "elements": (models.memory_hog(1e8), "too large a result"),
         "time": (models.time_hog(100), "time limit"),
         "rows": (models.rows_by_light(), "one row per sample"),
