@@ -19,7 +19,10 @@ from websockets.sync.client import ClientConnection, connect
 from tests.system import System, wait_until
 
 ENDED = ("finished", "stopped", "failed")
-CANDIDATE = "version_id, state, position, prior_rank, prior_scores, scores, predicted, low, high, why, p_best, rank_from, rank_to, samples_done, error_title"
+CANDIDATE = (
+    "version_id, state, position, prior_rank, prior_scores, scores, predicted, low, high, why, "
+    "p_best, rank_from, rank_to, samples_done, error_title"
+)
 
 
 @dataclass(slots=True)

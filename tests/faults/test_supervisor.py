@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,38 +116,37 @@ def test_ctrl_c_ends_everything(pair: Instance) -> None:
     assert not (pair.data / "processes.json").exists()
 
 
-def _readable_python() -> list[str] | None:
-    """A Python that `nobody` may run with the product's packages; None where the installation cannot be read by others."""
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    python = str(Path(sys.executable).resolve())
-    probe = [python, "-c", "import django, config.embedded"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
+def _as_nobody() -> tuple[str, dict[str, str], dict[str, Any]] | None:
+    """A Python, its environment and the account under which `nobody` runs the product; None where nothing of it is readable to others."""
     account = pwd.getpwnam("nobody")
-    done = subprocess.run(probe, cwd=ROOT, env=environment, user=account.pw_uid, group=account.pw_gid, extra_groups=[], capture_output=True)
-    return [python, packages] if done.returncode == 0 else None
+    user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": f"{ROOT}:{packages}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    system = shutil.which(f"python{sys.version_info.major}.{sys.version_info.minor}", path=environment["PATH"])
+    for python in (str(Path(sys.executable).resolve()), system):
+        with suppress(OSError):
+            probe = [python or "", "-c", "import django, torch, config.embedded"]
+            if subprocess.run(probe, cwd=ROOT, env=environment, capture_output=True, **user).returncode == 0:  # type: ignore[call-overload]
+                return python or "", environment, user
+    return None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this test drops from root to a normal user; the suite itself already runs as one")
 def test_runs_as_a_normal_user() -> None:
-    found = _readable_python()
+    found = _as_nobody()
     if found is None:
-        pytest.skip("the installation is not readable by a normal user")
-    python, packages = found
-    account = pwd.getpwnam("nobody")
+        pytest.skip("no Python here whose program and packages a normal user may read")
+    python, environment, user = found
     data = Path(tempfile.mkdtemp(prefix="modelshop-nobody-"))
-    os.chown(data, account.pw_uid, account.pw_gid)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{packages}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": str(data),
-        "OMP_NUM_THREADS": "1",
-    }
+    os.chown(data, user["user"], user["group"])
     command = [python, "-m", "config.embedded", "--port", "0", "--data", str(data)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, user=account.pw_uid, group=account.pw_gid, extra_groups=[],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    environment |= {"HOME": str(data)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **user)
     try:
         wait_until(lambda: (data / "processes.json").exists() or process.poll() is not None, 240, "the start")
         assert process.poll() is None, process.communicate()[0]

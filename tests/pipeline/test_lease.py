@@ -225,6 +225,21 @@ def test_a_worker_that_ends_hands_back_at_once(job: Job, ending: None) -> None:
     assert Job.claim(job.pk, 2, "other:1") is not None
 
 
+def messages() -> int:
+    return len(list((settings.DATA_DIR / "queue").glob("*.msg")))
+
+
+def test_a_worker_that_ends_passes_messages_on(job: Job, ending: None) -> None:
+    """Also the one about the job it has just handed back: no attempt is used up, and the message is not swallowed."""
+    before = messages()
+    run_job(job.pk, 1, unreached)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+    assert messages() == before + 1
+    run_job(job.pk, 7, unreached)
+    assert messages() == before + 1, "a stale message ends here"
+
+
 def test_whatever_breaks_while_the_worker_ends_is_handed_back_too(job: Job, ending: None) -> None:
     def work(lease: Lease) -> None:
         raise RuntimeError("the sandbox went first")

@@ -117,7 +117,7 @@ def test_a_dead_child_ends_one_row(models: list[ModelVersion], shots: SampleSet,
 
 
 @pytest.mark.parametrize(("limit", "value", "content", "said"), [
-    ("SANDBOX_MEMORY_MB", 700, worlds.wide(2048), "memory"),
+    ("SANDBOX_MEMORY_MB", 400, worlds.wide(1400), "memory"),
     ("SANDBOX_CALL_SECONDS", 3.0, worlds.slow(1280), "time"),
 ], ids=["memory", "time"])  # fmt: skip
 def test_a_limit_ends_one_row(

@@ -209,14 +209,14 @@ def kill_at_write(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) 
 
 
 class Calls(list[tuple[str, int, int]]):
-    """(program hash or so, start, stop) of each forward pass asked of the sandbox; `before` runs ahead of each."""
+    """(tensor keys, start, stop) of each forward pass asked of the sandbox; `before` runs ahead of each."""
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, before: Any = None) -> Calls:
     calls, real = Calls(), Runner.run_rows
 
     def run_rows(self: Runner, version: RunnableVersion, start: int, stop: int) -> Any:
-        calls.append((str(version.places[0]["key"]), start, stop))
+        calls.append((" ".join(place["key"] for place in version.places), start, stop))
         if before is not None:
             before(self, len(calls))
         return real(self, version, start, stop)
