@@ -60,7 +60,11 @@ class Instance:
     def start(self, *, seed: bool = False) -> None:
         self.system = System(self.data, seed=seed, workers=self.workers, environment=self.environment).wait_ready(300)
 
-    # --- acting -----------------------------------------------------------------------------------------------------
+    def restart(self, *, workers: int, **environment: str) -> None:
+        """End it in good order and start it again with other settings."""
+        self.system.stop()
+        self.workers, self.environment = workers, self.environment | environment
+        self.start()
 
     def api(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         """A REST call; waits out a web process that is being started again."""
@@ -79,8 +83,6 @@ class Instance:
 
     def code(self, line: str) -> str:
         return self.system.python(f"from tests.faults import prepare; {line}")
-
-    # --- watching ---------------------------------------------------------------------------------------------------
 
     @contextmanager
     def socket(self, search: int, after: int = 0) -> Iterator[ClientConnection]:
@@ -112,8 +114,6 @@ class Instance:
 
     def ended(self, search: int, seconds: float = 120) -> str:
         return str(wait_until(lambda: (state := self.state(search)) in ENDED and state, seconds, f"the end of search {search}"))
-
-    # --- looking ----------------------------------------------------------------------------------------------------
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query; waits out a database that is being started again."""

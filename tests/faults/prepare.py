@@ -21,6 +21,7 @@ from catalog.models import ModelVersion, RegisteredModel, Review, VersionState
 from catalog.services.models import ModelDetails, model_create
 from catalog.services.reviews import review_decide
 from catalog.services.versions import Reference, version_create
+from jobs.models import Worker
 from search.models import SampleSet, SampleSetState
 from search.samplesets import sampleset_create
 from search.seeding import FILES, TEAM
@@ -41,6 +42,13 @@ def main(samples: int = 4000, variants: int = 2) -> None:
     small = SampleSet.objects.filter(demo=True, modality="image").order_by("pk")[0]
     session = browser.cookies[settings.SESSION_COOKIE_NAME].value
     print(json.dumps({"token": token, "session": session, "user": demo.pk, "sample_set": large.pk, "small_set": small.pk}))
+
+
+def first_samples() -> None:
+    """On an instance without a seed: a person and a checked sample set. Prints the grade of the sandbox and the number of samples."""
+    made = sample_set(User.objects.create_user("somebody"), 40)
+    wait(made)
+    print(Worker.objects.get().walls["grade"], made.n)
 
 
 def upload(owner: User, name: str, content: bytes, purpose: str) -> Upload:
