@@ -14,9 +14,12 @@ from typing import Any
 import jsonschema
 
 from gpuworker.core.errors import SpecError
+from gpuworker.core.texts import is_storable
 
 VERSION = "modelshop.spec/1"
 MAX_LABELS = 5_000
+MAX_DEPTH = 64
+MAX_NUMBER = 1e30
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 4_096}
 _NAMES = {
@@ -235,6 +238,7 @@ class InputSpec:
 
 def parse(document: object) -> InputSpec:
     """Check a spec document (parsed JSON). Raises SpecError naming the place, what was found and what was expected."""
+    _check_plain(document)
     error = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(document))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the document"
@@ -268,8 +272,36 @@ def parse_text(text: str | bytes) -> InputSpec:
 def _with_defaults(schema: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
     if "oneOf" in schema:
         schema = next(option for option in schema["oneOf"] if option["properties"]["kind"]["const"] == value["kind"])
-    defaults = {name: item["default"] for name, item in schema["properties"].items() if "default" in item}
-    return defaults | dict(value)
+    properties = schema["properties"]
+    defaults = {name: item["default"] for name, item in properties.items() if "default" in item}
+    return defaults | {name: _whole(properties[name], item) for name, item in value.items()}
+
+
+def _whole(schema: Mapping[str, Any], value: Any) -> Any:
+    """JSON Schema takes 4.0 for an integer; a size must be one."""
+    if schema.get("type") == "integer" or (schema.get("const") == value and isinstance(value, float)) or schema.get("enum") == [1, 3]:
+        return int(value)
+    return [_whole(schema["items"], item) for item in value] if schema.get("type") == "array" and "items" in schema else value
+
+
+def _check_plain(document: object) -> None:
+    """Raises SpecError for what no model means and no database stores: NaN, huge numbers, NUL, half characters, deep nesting."""
+    stack: list[tuple[object, int]] = [(document, 0)]
+    while stack:
+        value, depth = stack.pop()
+        wrong = ""
+        if depth > MAX_DEPTH:
+            wrong = f"It nests deeper than {MAX_DEPTH} levels."
+        elif isinstance(value, str) and not is_storable(value):
+            wrong = f"The text {ascii(value[:60])} holds a character that cannot be stored."
+        elif isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= MAX_NUMBER:
+            wrong = f"A number is not between -{MAX_NUMBER:g} and {MAX_NUMBER:g}."
+        if wrong:
+            raise SpecError("The input spec holds something that cannot be used.", detail=wrong, fix="Correct it and try again.")
+        if isinstance(value, dict):
+            stack += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, list):
+            stack += [(item, depth + 1) for item in value]
 
 
 def _check_per_channel(modality: str, spec: Mapping[str, Any], key: str) -> None:

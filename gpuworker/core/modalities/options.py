@@ -96,6 +96,7 @@ class Caps:
     cells: int = 20_000_000  # rows times columns of a set
     columns: int = 4_096
     cell_chars: int = 100_000
+    text_chars: int = 1 << 28  # all text of a set; a small Parquet file can repeat one long text for ever
     line_chars: int = 4_000_000
     entries: int = 20_000  # of a zip
     entry_bytes: int = 64 << 20  # one image file

@@ -50,6 +50,7 @@ def read_records(files: Sequence[SourceFile], options: ReadOptions, caps: Caps, 
     columns: dict[str, list[Cell]] = {}
     origin: list[tuple[str, int]] = []
     stored: tuple[str, ...] = ()
+    room = caps.text_chars
     for file in files:
         try:
             sheet = open_sheet(file, options, caps, log)
@@ -57,7 +58,7 @@ def read_records(files: Sequence[SourceFile], options: ReadOptions, caps: Caps, 
             if stored and sheet.label_names and sheet.label_names != stored:
                 raise UnreadableSamples("The file stores other label names than the files before it.", detail=file.name)
             stored = stored or sheet.label_names
-            _append(columns, origin, file, sheet, options, caps, log, rows)
+            room -= _append(columns, origin, file, sheet, options, caps, log, rows, room)
         except (UnreadableSamples, LimitExceeded) as error:
             log.add(file.name, f"{error.title} {error.detail}".strip())
     return Records(columns, origin, stored)
@@ -79,7 +80,9 @@ def _append(
     caps: Caps,
     log: ProblemLog,
     rows: int,
-) -> None:
+    room: int,
+) -> int:
+    """Add the rows of one sheet, as long as their text fits into `room` characters; returns how many it has."""
     for name in sheet.names:
         columns.setdefault(name, [None] * len(origin))
     if len(columns) > caps.columns:
@@ -88,19 +91,27 @@ def _append(
     place = [columns[name] for name in sheet.names]
     absent = [columns[name] for name in columns if name not in sheet.names]
     where = sheet.names.index(options.where_column) if options.where_column else -1
+    held = 0
     for number, cells in sheet.rows:
         if rows and len(origin) >= rows:
-            return
+            break
         if where >= 0 and as_text(cells[where]) != options.where_value:
             continue
         if len(origin) >= most:
             log.add(file.name, f"Only the first {most} rows of the set are used.", number)
-            return
+            break
+        held += sum(len(cell) for cell in cells if isinstance(cell, str))
+        if held > room:
+            log.add(
+                file.name, f"Only the first {len(origin)} rows are used: the text of a set may have {caps.text_chars} characters.", number
+            )
+            break
         for column, cell in zip(place, cells, strict=True):
             column.append(cell)
         for column in absent:
             column.append(None)
         origin.append((file.name, number))
+    return held
 
 
 def as_text(cell: Cell) -> str:

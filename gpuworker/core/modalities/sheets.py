@@ -20,6 +20,7 @@ from gpuworker.core.errors import LimitExceeded, UnreadableSamples
 from gpuworker.core.modalities.options import Caps, ReadOptions
 from gpuworker.core.modalities.problems import ProblemLog
 from gpuworker.core.protocols import SourceFile
+from gpuworker.core.texts import is_storable
 
 Cell = str | float | int | bool | None
 DELIMITERS = (",", "\t", ";", "|")
@@ -61,10 +62,15 @@ def open_sheet(file: SourceFile, options: ReadOptions, caps: Caps, log: ProblemL
 
 
 def check_names(file: SourceFile, names: Sequence[str], caps: Caps) -> tuple[str, ...]:
-    """Column names as a tuple. Raises when there are too many, or two of one name."""
+    """Column names as a tuple. Raises when there are too many, two of one name, or one that no database stores."""
     if len(names) > caps.columns:
         raise LimitExceeded(
             "The file has too many columns.", detail=f"{file.name}: {len(names)}, allowed {caps.columns}.", fix="Keep fewer columns."
+        )
+    odd = next((name for name in names if not is_storable(name)), None)
+    if odd is not None:
+        raise UnreadableSamples(
+            "A column name holds a character that cannot be stored.", detail=f"{file.name}: {ascii(odd[:100])}.", fix="Rename the column."
         )
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
