@@ -28,9 +28,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class FacetCounts:
+    """The most frequent values of a facet. more: values that are not listed."""
+
     key: str
     label: str
     options: list[Option]
+    more: int = 0
 
     @property
     def any_chosen(self) -> bool:
@@ -55,7 +58,7 @@ def facet_counts(visible: RegisteredModelQuerySet, filters: ModelFilters) -> lis
     counts = _counts(filters.apply(visible), free)
     for key in filters.facets:
         counts |= _counts(filters.apply(visible, without=key), [FACETS[key]])
-    names = label_names({*counts["labels"], *filters.facets.get("labels", ())})
+    names = label_names({*list(counts["labels"])[:MOST_OPTIONS], *filters.facets.get("labels", ())})
     return [_with_options(facet, counts[key], filters.facets.get(key, ()), names) for key, facet in FACETS.items()]
 
 
@@ -92,17 +95,18 @@ def _column(facet: Facet) -> Expression | F:
 
 
 def _ranked(found: dict[str, int], facet: Facet) -> dict[str, int]:
-    """Ranges in their own order, values by frequency, at most MOST_OPTIONS."""
+    """Ranges in their own order, values by frequency."""
     if facet.buckets:
         return {bucket.key: found[bucket.key] for bucket in facet.buckets if bucket.key in found}
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MOST_OPTIONS])
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _with_options(facet: Facet, found: dict[str, int], chosen: tuple[str, ...], names: dict[str, str]) -> FacetCounts:
-    values = [*found, *(value for value in chosen if value not in found)]
-    return FacetCounts(
-        facet.key, facet.label, [Option(value, value_label(facet, value, names), found.get(value, 0), value in chosen) for value in values]
-    )
+    """At most MOST_OPTIONS values, and those that are chosen in any case."""
+    shown = list(found)[:MOST_OPTIONS]
+    values = [*shown, *(value for value in chosen if value not in shown)]
+    options = [Option(value, value_label(facet, value, names), found.get(value, 0), value in chosen) for value in values]
+    return FacetCounts(facet.key, facet.label, options, len(found) - len(shown))
 
 
 def value_label(facet: Facet, value: str, names: dict[str, str]) -> str:

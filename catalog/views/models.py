@@ -74,6 +74,7 @@ class RailFacet:
     label: str
     options: list[RailOption]
     open: bool
+    more: int
 
 
 @login_required
@@ -139,7 +140,7 @@ def _rail(facet: FacetCounts, filters: ModelFilters, keep: dict[str, str]) -> Ra
         RailOption(item.label, item.count, item.chosen, filters.toggled(facet.key, item.value).query_string(**keep))
         for item in facet.options
     ]
-    return RailFacet(facet.key, facet.label, options, facet.any_chosen or facet.key in ("task", "modality", "labels"))
+    return RailFacet(facet.key, facet.label, options, facet.any_chosen or facet.key in ("task", "modality", "labels"), facet.more)
 
 
 def _chips(filters: ModelFilters, counts: list[FacetCounts], keep: dict[str, str]) -> list[Chip]:

@@ -96,6 +96,14 @@ def test_filters(shop: list[RegisteredModel], alice: User, query: str, found: se
     assert set(names(f"/api/models/?{query}", alice)) == found
 
 
+def test_rare_values_are_counted_not_listed(shop: list[RegisteredModel], alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catalog.facets.MOST_OPTIONS", 2)
+    visible = RegisteredModel.objects.visible_to(alice)
+    task = next(facet for facet in facet_counts(visible, parse_filters(QueryDict("task=zebras"))) if facet.key == "task")
+    assert [option.value for option in task.options] == ["animals", "digits", "zebras"] and task.more == 1
+    assert "and 1 rarer value" in client_for(alice).get("/models/").content.decode()
+
+
 def test_title_and_task_weigh_more_than_the_rest(shop: list[RegisteredModel], alice: User) -> None:
     assert names("/api/models/?q=zebra", alice) == ["zeta", "epsilon"]
 
@@ -191,7 +199,8 @@ def test_only_the_sorted_column_says_so(shop: list[RegisteredModel], alice: User
     assert 'aria-sort="descending"><a href="?sort=parameters">Parameters' in page.replace(' class="num"', "")
 
 
-# Reviewed baselines. Pages spend two on session and person; the list then counts, pages, counts facets (once more per chosen one), names label sets.
+# Reviewed baselines. A page spends two on session and person; the list counts, pages, counts facets (once more per
+# chosen one) and names label sets.
 QUERIES = {"list": 8, "no hit": 10, "api": 1, "facets": 2, "model": 8, "home": 11}
 
 
