@@ -12,6 +12,7 @@ from accounts.models import User
 from jobs.services import job_waiting_reason
 from search.access import search_for_user
 from search.models import Candidate, CandidateState, Search, SearchState
+from search.rows import board_candidates
 from search.services import search_job
 
 
@@ -31,10 +32,12 @@ def board_update(user: User | AnonymousUser, search_id: int, after: int = 0) -> 
     """What a browser that has seen event `after` must still get. Raises Http404 when the person may not see the search."""
     search = search_for_user(user, search_id)
     complete = after <= 0 or after > search.last_seq
-    changed = search.candidates.select_related("version__model__team").order_by("position", "pk")
+    changed = board_candidates(search)
     if not complete:
         changed = changed.filter(updated_seq__gt=after)
-    rows: dict[str, str] = {str(row.pk): render_to_string("search/_board_row.html", {"candidate": row, "search": search}) for row in changed}
+    rows: dict[str, str] = {
+        str(row.pk): render_to_string("search/_board_row.html", {"candidate": row, "search": search}) for row in changed
+    }
     order = [str(pk) for pk in search.candidates.order_by("position", "pk").values_list("pk", flat=True)]
     return {
         "type": "snapshot" if complete else "update",

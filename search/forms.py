@@ -159,6 +159,8 @@ class SearchForm(forms.Form):
 
     def __init__(self, data: QueryDict | None, *, sample_set: SampleSet, selection: Selection, choices: ConstraintChoices) -> None:
         super().__init__(data, initial={"label_key": selection.label_key, "scorers": list(SCORERS)})
+        # What the search takes when nobody chooses: the label space that most models share.
+        self.usual_label_key = selection.label_spaces[0].label_key if selection.label_spaces else ""
         self._choices("label_key", [(space.label_key, label_space_text(space)) for space in selection.label_spaces])
         for facet in ("licences", "tasks", "teams"):
             known: list[tuple[str, str]] = getattr(choices, facet)

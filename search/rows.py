@@ -155,7 +155,7 @@ def _groups(search: Search) -> Mapping[int, list[int]]:
         known = {}
         ranked = Candidate.objects.filter(search=search, rank_from__isnull=False, predicted__isnull=False).order_by("position", "pk")
         for pk, rank in ranked.exclude(state=CandidateState.FAILED).values_list("pk", "rank_from"):
-            known.setdefault(rank, []).append(pk)
+            known.setdefault(rank or 0, []).append(pk)
         search._rank_groups = known  # type: ignore[attr-defined]  # a cache for the rows rendered with this object
     return known
 

@@ -120,7 +120,7 @@ def sampleset_recheck(*, sample_set: SampleSet, actor: User, modality: str = "",
     made (hard links, no further disk) and the old one stays as it is.
     """
     _known(modality)
-    locked = SampleSet.objects.select_for_update(of=["self"]).get(pk=sample_set.pk)
+    locked: SampleSet = SampleSet.objects.select_for_update(of=["self"]).get(pk=sample_set.pk)
     if locked.state == SampleSetState.CHECKING:
         raise BadSampleSet("The set is being checked.", fix="Wait until the check has ended, then correct it.")
     if locked.searches.exists():

@@ -35,7 +35,9 @@ class ClosedObject(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        schema: dict[str, Any] = auto_schema._map_serializer(  # type: ignore[no-untyped-call]
+            self.target, direction, bypass_extensions=True
+        )
         return schema | {"additionalProperties": False}
 
 
@@ -111,7 +113,7 @@ class SampleSetSerializer(serializers.ModelSerializer[SampleSet]):
     """n of n_seen samples are usable. state: checking, ready, failed. The error fields are set when failed."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
-    shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True)
+    shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True, allow_null=True)
     url = serializers.CharField(source="get_absolute_url", read_only=True)
 
     class Meta:

@@ -105,7 +105,7 @@ class SearchSerializer(serializers.ModelSerializer[Search]):
     """state: queued, running, finished, stopped, failed. last_seq: number of the last event."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
-    shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True)
+    shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True, allow_null=True)
     url = serializers.CharField(source="get_absolute_url", read_only=True)
     sample_set = serializers.IntegerField(source="sample_set_id", read_only=True)
     rerun_of = serializers.IntegerField(source="rerun_of_id", read_only=True, allow_null=True)

@@ -117,8 +117,8 @@ def _labels(best: Sequence[Candidate], x: Scale, y: Scale) -> list[Mark]:
         taken.append((left, top))
         # Below and to the right: the line of the frontier rises to the right, so nothing is drawn over.
         end = left > WIDTH - 170
-        x_text, anchor = (left - 9, "end") if end else (left + 8, "start")
-        marks.append(Mark("text", "name", x_text, top + 15, label=short(row.version.model.title, 26), anchor=anchor))
+        place = left - 9 if end else left + 8
+        marks.append(Mark("text", "name", place, top + 15, label=short(row.version.model.title, 26), anchor="end" if end else "start"))
     return marks
 
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from gpuworker.core.errors import UserError
+from gpuworker.core.specs import SCORERS
 from search.access import sampleset_for_user
 from search.candidates import FIELDS, Outlook, outlook
 from search.constraints import Constraints
@@ -67,7 +68,7 @@ def _choose(request: HttpRequest) -> HttpResponse:
 def _form(request: HttpRequest, sample_set: SampleSet, data: QueryDict | None) -> tuple[SearchForm, Outlook]:
     """The form with choices from the label space asked for, and what its constraints give (the widest where it is not valid)."""
     user = person(request)
-    base = select(user, sample_set, Constraints(label_key=(data or {}).get("label_key", "")))
+    base = select(user, sample_set, Constraints(label_key=data.get("label_key", "") if data else ""))
     if not base.chosen and data and data.get("label_key"):
         base = select(user, sample_set, Constraints())
     form = SearchForm(data, sample_set=sample_set, selection=base, choices=ConstraintChoices(base))
@@ -91,7 +92,8 @@ def _without(sample_set: SampleSet, form: SearchForm, field: str) -> str:
     query["samples"] = str(sample_set.pk)
     for name in _names():
         values = [value for value in form.data.getlist(name) if value] if isinstance(form.data, QueryDict) else []
-        if field and name != field and values:
+        usual = (name == "scorers" and set(values) == set(SCORERS)) or (name == "label_key" and values == [form.usual_label_key])
+        if field and name != field and values and not usual:
             query.setlist(name, values)
     return f"{reverse('search:search_new')}?{query.urlencode()}"
 

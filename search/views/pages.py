@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -23,7 +23,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 def signed_in(view: View[P]) -> View[P]:
     """Pages of one person: sign-in first, and no shared cache ever keeps them."""
-    return login_required(never_cache(view))  # type: ignore[return-value]
+    return login_required(never_cache(view))
 
 
 def person(request: HttpRequest) -> User:
@@ -53,7 +53,7 @@ def mended(view: View[P]) -> View[P]:
             tell(request, error)
             return redirect(_back(request))
 
-    return wrapped
+    return cast(View[P], wrapped)
 
 
 def _back(request: HttpRequest) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
@@ -54,7 +54,7 @@ def sampleset_list(request: HttpRequest) -> HttpResponse:
     return render(request, "search/sampleset_list.html", {"page": page, "demos": demos, "nav": "samples"})
 
 
-def _light(rows):  # type: ignore[no-untyped-def]
+def _light(rows: QuerySet[SampleSet]) -> QuerySet[SampleSet]:
     """Without the columns that only the detail page shows."""
     return rows.defer("problems", "signature", "guess", "meta")
 
@@ -109,7 +109,7 @@ def sampleset_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "reading": reading,
         "reading_shown": shown,
         "reading_more": more,
-        "searches": sample_set.searches.visible_to(user).order_by("-pk")[:5],  # type: ignore[attr-defined]
+        "searches": sample_set.searches.visible_to(user).order_by("-pk")[:5],
         "files": sample_set.files.all()[:20],
         "n_files": sample_set.files.count(),
         "retain_form": RetainForm(initial={"until": sample_set.retain_until}),

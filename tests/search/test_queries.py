@@ -60,3 +60,12 @@ def test_a_board_of_64_takes_no_more_queries_than_one_of_3(alice: User, boards: 
     large = {name: queries(browser, url) for name, url in urls(boards(64)).items()}
     assert small == large
     assert large == BASELINES
+
+
+def test_the_large_columns_of_versions_stay_behind(alice: User, boards: Callable[[int], Search]) -> None:
+    """A stored program takes megabytes; no page of a search shows it."""
+    browser = client_for(alice)
+    for name, url in urls(boards(3)).items():
+        with CaptureQueriesContext(connection) as captured:
+            browser.get(url)
+        assert not [query["sql"] for query in captured if '."program"' in query["sql"]], name
