@@ -50,11 +50,11 @@ class Screen:
 class Instance:
     """One data folder; `system` is replaced when the supervisor is started again."""
 
-    def __init__(self, data: Path, *, workers: int = 1, **environment: str) -> None:
+    def __init__(self, data: Path, *, workers: int = 1, prepare: str = "main()", **environment: str) -> None:
         self.data, self.workers, self.environment = data, workers, environment
         self.figures: dict[str, float] = {}
         self.start(seed=True)
-        prepared = self.system.python("from tests.faults.prepare import main; main()")
+        prepared = self.code(f"prepare.{prepare}")
         self.facts: dict[str, Any] = json.loads(prepared.splitlines()[-1])
 
     def start(self, *, seed: bool = False) -> None:
