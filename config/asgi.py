@@ -1,6 +1,7 @@
 """HTTP and WebSocket entry point."""
 
 import os
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -12,7 +13,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402  (needs the apps loa
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
-from config.limits import BodyLimit  # noqa: E402
+from config.limits import App, BodyLimit  # noqa: E402
 from search.routing import websocket_urlpatterns  # noqa: E402
 from uploads.tus import CHUNK_MAX_BYTES  # noqa: E402
 
@@ -20,7 +21,7 @@ BODY_MAX_BYTES = CHUNK_MAX_BYTES + 1024**2
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(http, BODY_MAX_BYTES),
+        "http": BodyLimit(cast(App, http), BODY_MAX_BYTES),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

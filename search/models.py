@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Self, TypeVar
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -26,20 +28,23 @@ def _retention() -> object:
     return timezone.now() + timedelta(days=settings.SAMPLE_RETENTION_DAYS)
 
 
-class SharedQuerySet(models.QuerySet):  # type: ignore[type-arg]
+_Row = TypeVar("_Row", bound=models.Model, covariant=True)
+
+
+class SharedQuerySet(models.QuerySet[_Row]):
     """Rows that belong to one person and may be shared with one team."""
 
-    def visible_to(self, user: User) -> SharedQuerySet:
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         if not user.is_authenticated:
             return self.none()
         return self.filter(Q(owner=user) | Q(shared_with__in=user.teams.all()))
 
-    def owned_by(self, user: User) -> SharedQuerySet:
+    def owned_by(self, user: User | AnonymousUser) -> Self:
         return self.filter(owner=user) if user.is_authenticated else self.none()
 
 
-class SampleSetQuerySet(SharedQuerySet):
-    def visible_to(self, user: User) -> SampleSetQuerySet:
+class SampleSetQuerySet(SharedQuerySet["SampleSet"]):
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         """Own and shared ones, and the demo sets, which everybody signed in may look at and search with."""
         if not user.is_authenticated:
             return self.none()
@@ -150,7 +155,7 @@ class Search(models.Model):
     error_detail = models.TextField(blank=True)
     error_fix = models.TextField(blank=True)
 
-    objects = SharedQuerySet.as_manager()
+    objects = SharedQuerySet["Search"].as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -19,7 +19,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from catalog.models import ModelVersion, Tensor
-from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UnreadableModel
+from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UnreadableModel, UnreadableSamples
 from gpuworker.core.program.keys import content_key
 from gpuworker.core.program.store import TensorStore
 from gpuworker.core.sandbox import Limits, Reply, Sandbox, Session, StagedTensor
@@ -156,7 +156,11 @@ class RunnableVersion:
 
 
 class Runner:
-    """One session that runs many versions on one sample batch. After a crash of the child the samples are loaded again."""
+    """One session that runs many versions on one sample batch. After a crash of the child the samples are loaded again.
+
+    The batch stays open meanwhile, so that a set deleted in mid-run is still whole for this run. Raises UnreadableSamples
+    when it is already gone.
+    """
 
     def __init__(self, batch_path: Path) -> None:
         self._batch_path = batch_path
@@ -164,11 +168,18 @@ class Runner:
         self._generation = -1
 
     def __enter__(self) -> Runner:
+        try:
+            self._batch = self._batch_path.open("rb")
+        except FileNotFoundError as error:
+            raise UnreadableSamples(
+                "The samples are gone.", detail="They were deleted, or their retention date has passed.", fix="Upload them again."
+            ) from error
         self._session.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._session.__exit__(*error)
+        self._batch.close()
 
     def run_rows(self, version: RunnableVersion, start: int, stop: int) -> tuple[NDArray[np.float32], float]:
         """(stop - start, C) float32 log-probabilities in the version's label order, and the seconds of the forward passes."""
@@ -201,8 +212,7 @@ class Runner:
     def _ensure_loaded(self) -> None:
         if self._session.generation == self._generation and self._session.alive:
             return
-        with self._batch_path.open("rb") as file:
-            self._session.call("load_samples", files=[("batch", file.fileno())])
+        self._session.call("load_samples", files=[("batch", self._batch.fileno())])
         self._generation = self._session.generation
 
 
