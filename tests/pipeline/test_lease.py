@@ -217,9 +217,17 @@ def test_cancelled(job: Job) -> None:
     assert (job.state, job.label, endings) == (JobState.CANCELLED, "the last word", [(JobState.CANCELLED, None)])
 
 
-def test_a_worker_that_ends_hands_back_at_once(job: Job, ending: None) -> None:
+def test_a_worker_that_ends_hands_back_at_once(job: Job) -> None:
     endings = Endings()
-    run_job(job.pk, 1, lambda lease: lease.check(), endings)
+
+    def work(lease: Lease) -> None:
+        stopping.set()
+        lease.check()
+
+    try:
+        run_job(job.pk, 1, work, endings)
+    finally:
+        stopping.clear()
     job.refresh_from_db()
     assert (job.state, job.attempt, job.worker, endings) == (JobState.QUEUED, 2, "", [])
     assert Job.claim(job.pk, 2, "other:1") is not None
