@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import psycopg2
@@ -32,9 +32,9 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ending() -> object:
-    stopping.set()
-    yield
+def ending() -> Iterator[Callable[[], None]]:
+    """Call it to ask this worker process to end."""
+    yield stopping.set
     stopping.clear()
 
 
@@ -217,17 +217,14 @@ def test_cancelled(job: Job) -> None:
     assert (job.state, job.label, endings) == (JobState.CANCELLED, "the last word", [(JobState.CANCELLED, None)])
 
 
-def test_a_worker_that_ends_hands_back_at_once(job: Job) -> None:
+def test_a_worker_that_ends_hands_back_at_once(job: Job, ending: Callable[[], None]) -> None:
     endings = Endings()
 
     def work(lease: Lease) -> None:
-        stopping.set()
+        ending()
         lease.check()
 
-    try:
-        run_job(job.pk, 1, work, endings)
-    finally:
-        stopping.clear()
+    run_job(job.pk, 1, work, endings)
     job.refresh_from_db()
     assert (job.state, job.attempt, job.worker, endings) == (JobState.QUEUED, 2, "", [])
     assert Job.claim(job.pk, 2, "other:1") is not None
@@ -237,9 +234,10 @@ def messages() -> int:
     return len(list((settings.DATA_DIR / "queue").glob("*.msg")))
 
 
-def test_a_worker_that_ends_passes_messages_on(job: Job, ending: None) -> None:
+def test_a_worker_that_ends_passes_messages_on(job: Job, ending: Callable[[], None]) -> None:
     """Also the one about the job it has just handed back: no attempt is used up, and the message is not swallowed."""
     before = messages()
+    ending()
     run_job(job.pk, 1, unreached)
     job.refresh_from_db()
     assert (job.state, job.attempt) == (JobState.QUEUED, 1)
@@ -248,8 +246,9 @@ def test_a_worker_that_ends_passes_messages_on(job: Job, ending: None) -> None:
     assert messages() == before + 1, "a stale message ends here"
 
 
-def test_whatever_breaks_while_the_worker_ends_is_handed_back_too(job: Job, ending: None) -> None:
+def test_whatever_breaks_while_the_worker_ends_is_handed_back_too(job: Job, ending: Callable[[], None]) -> None:
     def work(lease: Lease) -> None:
+        ending()
         raise RuntimeError("the sandbox went first")
 
     run_job(job.pk, 1, work)
@@ -257,9 +256,10 @@ def test_whatever_breaks_while_the_worker_ends_is_handed_back_too(job: Job, endi
     assert (job.state, job.attempt) == (JobState.QUEUED, 2)
 
 
-def test_a_worker_that_ends_does_not_hand_back_what_is_another_s(job: Job, ending: None) -> None:
+def test_a_worker_that_ends_does_not_hand_back_what_is_another_s(job: Job, ending: Callable[[], None]) -> None:
     def work(lease: Lease) -> None:
         taken_over(job)
+        ending()
         lease.check()
 
     run_job(job.pk, 1, work)
@@ -267,7 +267,7 @@ def test_a_worker_that_ends_does_not_hand_back_what_is_another_s(job: Job, endin
     assert (job.state, job.attempt, job.worker) == (JobState.RUNNING, 2, "other:1")
 
 
-def test_handing_back_wins_against_a_renewal(job: Job, ending: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handing_back_wins_against_a_renewal(job: Job, ending: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The keeper renews between the look and the hand-over: the job still goes back."""
     real = Job.refresh_from_db
 
@@ -285,6 +285,7 @@ def test_handing_back_wins_against_a_renewal(job: Job, ending: None, monkeypatch
 
     def work(lease: Lease) -> None:
         monkeypatch.setattr(Job, "refresh_from_db", renewed_meanwhile)
+        ending()
         lease.check()
 
     run_job(job.pk, 1, work)
