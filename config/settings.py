@@ -258,6 +258,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.schema.errors_are_problems"],
     "ENUM_NAME_OVERRIDES": {
         "JobState": "jobs.models.JobState",
         "VersionState": "catalog.models.VersionState",

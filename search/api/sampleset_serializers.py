@@ -110,11 +110,12 @@ class ProblemItemSerializer(serializers.Serializer[None]):
 
 
 class SampleSetSerializer(serializers.ModelSerializer[SampleSet]):
-    """n of n_seen samples are usable. state: checking, ready, failed. The error fields are set when failed."""
+    """n of n_seen samples are usable. modality: "" until it is guessed. The error fields are set when state is failed."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
     shared_with = serializers.SlugRelatedField[Team](slug_field="slug", read_only=True, allow_null=True)
     url = serializers.CharField(source="get_absolute_url", read_only=True)
+    modality = serializers.ChoiceField(choices=modality_choices(), allow_blank=True, read_only=True)
 
     class Meta:
         model = SampleSet

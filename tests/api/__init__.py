@@ -1,0 +1,1 @@
+"""The REST API: its schema, its scopes, its behaviour under strange input."""
