@@ -119,6 +119,7 @@ class Supervisor:
             self._stop()
 
     def _start(self) -> None:
+        self.port = _claimable_port(self.host, self.port)
         temp = self.data / "tmp"
         temp.mkdir(mode=0o700, exist_ok=True)
         self.environment |= {
@@ -131,8 +132,6 @@ class Supervisor:
             self._start_postgres()
         self._manage("migrate", "--verbosity=0")
         say("database is up to date")
-        if self.port == 0:
-            self.port = _free_port(self.host)
         self._spawn(
             "web",
             [
@@ -283,9 +282,16 @@ class StartFailed(Exception):
     """Something did not come up; the text says what and where to look."""
 
 
-def _free_port(host: str) -> int:
+def _claimable_port(host: str, port: int) -> int:
+    """The port to serve on; any free one for 0. Raises StartFailed when somebody else has it: their page would pass for ours."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended does not count
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartFailed(
+                f"Cannot serve on {host}:{port}: {error.strerror}. Choose another port with --port, 0 for any free one."
+            ) from error
         return int(probe.getsockname()[1])
 
 

@@ -11,7 +11,11 @@ PROBLEMS = {
     HTTPStatus.BAD_REQUEST: ("bad_request", "The request cannot be read.", "Check the address, the headers and the body."),
     HTTPStatus.FORBIDDEN: ("permission_denied", "You may not do this.", "Ask an admin of the team for the role that it needs."),
     HTTPStatus.NOT_FOUND: ("not_found", "Nothing is at this address.", "The addresses of the API stand in /api/docs/."),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("error", "Something broke on our side.", "Try again; if it stays, tell the operator when it happened."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: (
+        "error",
+        "Something broke on our side.",
+        "Try again; if it stays, tell the operator when it happened.",
+    ),
 }
 
 
