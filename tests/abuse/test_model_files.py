@@ -261,6 +261,7 @@ def test_readers_refuse_what_lies_or_swells(stage: Stage) -> None:
     stage.goes_on()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_most_operators_is_published(stage: Stage) -> None:
     """The caps of the parts fit together: what the reader accepts can be stored, sent and run."""
     nodes = [helper.make_node("Sin" if i % 2 else "Cos", [f"a{i}" if i else "x"], [f"a{i + 1}"]) for i in range(19_000)]

@@ -89,6 +89,7 @@ def test_a_time_hog_is_rejected(stage: Stage, settings: Settings) -> None:
     stage.goes_on()
 
 
+@pytest.mark.slow
 def test_in_a_search_only_their_own_rows_fail(stage: Stage, settings: Settings) -> None:
     """Each was well-behaved on the black reference it came with. The child is replaced; the other rows are finished."""
     traps = {

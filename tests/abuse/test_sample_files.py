@@ -217,6 +217,7 @@ def test_a_small_file_that_repeats_a_long_text_is_cut(stage: Stage) -> None:
     stage.goes_on()
 
 
+@pytest.mark.slow
 def test_a_zip_of_a_hundred_thousand_entries_is_refused_unopened(stage: Stage) -> None:
     made = stage.read({"many.zip": zip_of({f"{i}.png": b"" for i in range(100_000)})}, "image")
     assert made.state == SampleSetState.FAILED and "100000, allowed 20000" in told(made), told(made)
