@@ -234,7 +234,11 @@ def test_stopped_in_mid_search_and_taken_up_again(
     assert all(candidate.predicted is not None for candidate in search.candidates.all()), "the partial board is kept"
     again: Any = job_retry(job=job)
     assert again.pk != job.pk
-    assert work(again).state == JobState.SUCCEEDED
+    states: list[set[str]] = []
+    with monkeypatch.context() as patch:
+        count_calls(patch, lambda runner, number: states.append(set(search.candidates.values_list("state", flat=True))))
+        assert work(again).state == JobState.SUCCEEDED
+    assert states and all(CandidateState.STOPPED not in seen for seen in states), "a row that is worked on does not say stopped"
     search.refresh_from_db()
     assert board(search) == expected
     assert all(spans(candidate) == GRID for candidate in search.candidates.all())
