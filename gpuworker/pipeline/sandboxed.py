@@ -246,16 +246,15 @@ def _bytes(staging: BinaryIO, reply: Reply, name: str) -> bytes:
 
 
 def _mapped(staging: BinaryIO, place: StagedTensor) -> memoryview:
-    mapped = mmap.mmap(staging.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = mmap.mmap(staging.fileno(), 0, access=mmap.ACCESS_COPY)
     return memoryview(mapped)[place.offset : place.offset + place.nbytes]
 
 
 def _tensor(staging: BinaryIO, place: StagedTensor) -> torch.Tensor:
-    """A read-only view of the staging file; nothing is copied before the store writes it."""
+    """A private view of the staging file; nothing is copied before the store writes it, save what is not aligned."""
     dtype = DTYPES[place.dtype]
     if place.nbytes == 0:
         return torch.zeros(place.shape, dtype=dtype)
-    flat = torch.from_numpy(
-        np.frombuffer(_mapped(staging, place), np.uint8).copy() if place.offset % 64 else np.frombuffer(_mapped(staging, place), np.uint8)
-    )
+    raw = np.frombuffer(_mapped(staging, place), np.uint8)
+    flat = torch.from_numpy(raw.copy() if place.offset % 64 else raw)
     return flat.view(dtype).reshape(place.shape)
