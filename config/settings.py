@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -285,4 +286,9 @@ LOGGING = {
     "loggers": {"kombu.connection": {"level": "ERROR"}},  # the filesystem broker has no host name, and warns of it
 }
 
-UNFOLD = {"SITE_TITLE": "Modelshop", "SITE_HEADER": "Modelshop operators", "SITE_URL": "/"}
+UNFOLD = {
+    "SITE_TITLE": "Modelshop",
+    "SITE_HEADER": "Modelshop operators",
+    "SITE_URL": "/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/logo.svg")}],
+}

@@ -43,7 +43,8 @@ function cause(error) {
   if (!response) return t("upload.cut");
   try {
     const problem = JSON.parse(response.getBody());
-    if (problem.detail) return problem.detail;
+    const words = [problem.title, problem.detail, problem.fix].filter(Boolean);
+    if (words.length) return words.join(" ");
   } catch {
     // Not a problem document; the status says what is known.
   }

@@ -120,6 +120,9 @@ class Uploader {
 
   problem(file) {
     const name = file.name.toLowerCase();
+    const told = [...(this.element.parentElement?.querySelectorAll("[data-refused-endings]") ?? [])].find((item) =>
+      item.dataset.refusedEndings.split(",").some((ending) => name.endsWith(ending)));
+    if (told) return told.textContent.trim();
     if (this.accept.length && !this.accept.some((ending) => name.endsWith(ending))) return t("upload.type", { accept: this.accept.join(", ") });
     if (file.size === 0) return t("upload.empty");
     if (file.size > this.maxBytes) return t("upload.large", { size: size(file.size), max: size(this.maxBytes) });

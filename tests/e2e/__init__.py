@@ -1,0 +1,1 @@
+"""The product in a browser, against whole systems."""
