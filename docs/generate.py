@@ -57,6 +57,7 @@ CAP_WORDS = {
     "cells": ("", "Rows times columns"),
     "columns": ("", "Columns"),
     "cell_chars": ("", "Characters of one cell"),
+    "text_chars": ("", "Characters of all text of a set"),
     "line_chars": ("", "Characters of one line"),
     "entries": ("", "Entries of a zip"),
     "entry_bytes": ("bytes", "One image file in a zip"),

@@ -14,8 +14,10 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
-    # Children of pytest-xdist inherit the address of the server that their parent started.
+    # Children of pytest-xdist inherit the address of the server that their parent started; each has a data folder of its own.
     if os.environ.get("MODELSHOP_TEST_SERVER"):
+        if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+            os.environ["MODELSHOP_HOME"] = str(Path(os.environ["MODELSHOP_HOME"]) / worker)
         return
     os.environ.pop("DATABASE_URL", None)
     from config import postgres

@@ -274,8 +274,8 @@ def test_a_failed_search_that_is_taken_up_again_shows_no_old_error(models: list[
     shots.batch_path.unlink()
     job = work(queued(search))
     search.refresh_from_db()
-    assert (job.state, search.state) == (JobState.ERRORED, SearchState.FAILED)
-    assert search.error_title and search.finished
+    assert (job.state, search.state) == (JobState.FAILED, SearchState.FAILED)
+    assert search.error_title == "The samples are gone." and search.finished
     shots.batch_path.write_bytes(batch)
     assert work(job_retry(job=job)).state == JobState.SUCCEEDED
     search.refresh_from_db()
