@@ -243,7 +243,7 @@ NAMES = ["a\u202egnp.exe.png", "<script>alert(1)</script>.png", "bell\x07\x1b[31
 
 
 def test_names_are_shown_without_what_could_deceive_or_run(stage: Stage) -> None:
-    made = stage.read({"odd.zip": zip_of({name: b"no image" for name in NAMES} | {"fine.png": picture()})})
+    made = stage.read({"odd.zip": zip_of(dict.fromkeys(NAMES, b"no image") | {"fine.png": picture()})})
     assert made.state == SampleSetState.READY and made.n_problems == len(NAMES), told(made)
     text = json.dumps(made.problems, ensure_ascii=False)
     assert "\u202e" not in text and "\\u0007" not in text and "\u200b" not in text and "zero\ufffdwidth" in text
