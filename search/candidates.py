@@ -42,7 +42,8 @@ class Relaxed:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """selection: as the search would make it. left_out: models not chosen. main: the reason that removed most.
+    """selection: as the search would make it. left_out: models not chosen. main: the reason that removed most,
+    one that can be relaxed before one that cannot.
 
     relaxed: only where nothing is left, the constraint that brings most first.
     """
@@ -56,7 +57,7 @@ class Outlook:
 def outlook(user: User, sample_set: SampleSet, constraints: Constraints) -> Outlook:
     selection = select(user, sample_set, constraints)
     left_out = sum(item.count for item in selection.excluded)
-    main = max(selection.excluded, key=lambda item: item.count, default=None)
+    main = max(selection.excluded, key=lambda item: (bool(item.relax), item.count), default=None)
     relaxed = () if selection.chosen else _relaxed(user, sample_set, constraints)
     return Outlook(selection, left_out, main, relaxed)
 
