@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import Membership, Role, Team, User
@@ -33,6 +34,12 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """The channel layer's connections end before the database is dropped, which would else wait for them in vain."""
     yield
     async_to_sync(get_channel_layer().close)()
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """A slow hash for each person would be most of the time of many tests; what it is worth is Django's to test."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def make_user(name: str, **fields: object) -> User:

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
 
 from accounts.models import Scope, Team, User
 from accounts.services import token_create
@@ -29,12 +28,6 @@ class World:
         """Real values for the parameters of a path template such as /api/searches/{id}/."""
         known = self.ids[path.split("/")[2]]
         return {name: value for name, value in known.items() if "{" + name + "}" in path}
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """Nobody signs in by password here; a slow hash for each person would be most of the time."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

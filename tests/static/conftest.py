@@ -39,7 +39,7 @@ class Site:
             return dict(json.load(response))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_process() -> Iterator[str]:
     env = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
     process = subprocess.Popen([sys.executable, "-m", "tests.static.demo_app"], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
@@ -58,7 +58,7 @@ def site(demo_process: str) -> Site:
     return site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
