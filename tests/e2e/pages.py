@@ -121,7 +121,7 @@ NO_PAGES = {
     ],
     "a piece of a page": ["jobs:tray", "search:sampleset_status", "search:search_updates", "search:search_plots"],
     "a file": ["catalog:file_download", "search:search_csv", "search:search_json", "mfa_download_recovery_codes", "schema"],
-    "for machines": ["healthz", "readyz", "jobs:metrics", "uploads:collection", "uploads:item"],
+    "for machines": ["healthz", "readyz", "favicon", "jobs:metrics", "uploads:collection", "uploads:item"],
     "sends on to another page unless in the middle of that step": [
         "account_set_password", "account_confirm_login_code", "mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes",
