@@ -76,7 +76,14 @@ ROUTES = {
 WITHOUT = {
     "signing in and out and the means to do so need a browser, by design": ["account_", "mfa_"],
     "uploads are an interface for programs themselves: tus 1.0, which takes tokens": ["uploads:"],
-    "probes, metrics and the schema are read by programs as they are": ["healthz", "readyz", "favicon", "jobs:metrics", "schema", "api_docs"],
+    "probes, metrics and the schema are read by programs as they are": [
+        "healthz",
+        "readyz",
+        "favicon",
+        "jobs:metrics",
+        "schema",
+        "api_docs",
+    ],
     "only names the format of files from outside; the API answers it with the version": ["catalog:detect_files"],
     "operators act on the machines they run, signed in; programs read /metrics": [
         "jobs:workers", "jobs:drain", "jobs:requeue", "jobs:storage", "accounts:audit",
