@@ -130,8 +130,8 @@ def test_paused_updates_wait_and_a_stopped_search_keeps_what_it_has(desk: Desk, 
         stopped = match_demo(page, SET)
         page.get_by_role("button", name="Stop search").click()
         page.get_by_role("alertdialog").get_by_role("button", name="Stop", exact=True).click()
+        ended(page, stopped)  # at once: no worker has taken it
         expect(page.locator(".board-facts, .board-head").first).to_contain_text(re.compile("stop", re.I))
-    ended(page, stopped)
     assert page.request.get(f"/api/searches/{stopped}/").json()["state"] == "stopped"
     final(page)
 

@@ -49,7 +49,7 @@ def test_from_a_drop_on_the_first_page_to_a_verdict_in_three_presses(desk: Desk,
     final(page)
     assert page.evaluate("performance.timeOrigin") == loads, "the board was reloaded"
     updates = [frame for frame in frames if frame.get("type") in ("update", "snapshot")]
-    assert len(updates) > 2, "the rows came by the socket, in several steps"
+    assert updates and updates[-1]["final"], "the rows came by the socket; an idle machine is done after one or two paints"
     expect(page.locator(".verdict-text")).to_be_visible()
     done = board_rows(page)
     assert {row[3] for row in done} <= {"finished", "eliminated"}
