@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
+import signal
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.e2e.people import ready, wait_bound
+from tests.system import System
 
 DROP = """([zone, files]) => {
     const transfer = new DataTransfer();
@@ -102,3 +106,14 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+@contextmanager
+def held_worker(system: System) -> Iterator[None]:
+    """Nothing is measured inside. Shorter than a lease, or the sweeper would give the job to another."""
+    worker = system.processes()["worker-1"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from tests.e2e.acts import board_of, board_rows, final, match_demo
+from tests.e2e.acts import board_of, board_rows, final, held_worker, match_demo
 from tests.e2e.people import Desk, ready
 from tests.system import System, wait_until
 
 SET = "Digits from a night camera"
 # The number of a search that has ended and its board.
 Ended = tuple[int, list[dict[str, object]]]
-
-
-@contextmanager
-def held_worker(system: System) -> Iterator[None]:
-    """Nothing is measured inside. Shorter than a lease, or the sweeper would give the job to another."""
-    worker = system.processes()["worker-1"]
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(worker, signal.SIGCONT)
 
 
 def ended(page: Page, search: int) -> None:
