@@ -75,19 +75,41 @@ class Modality(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeView:
+    """R labelled probes of one modality and label space, without names.
+
+    features: (R, D) float32 probe features of the same encoder version as the target's. labels: (R,) int64 in [0, C).
+    publishers: (R,) int64, one number per publisher who gave a slice.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    publishers: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView:
-    """The unlabelled samples as a scorer sees them: their own signature arrays and their number."""
+    """The unlabelled samples as a scorer sees them: their number, their own signature arrays, and for the strategies that
+    use labelled probes the (n, D) float32 probe features of every sample and the probes themselves."""
 
     n: int
     signature: Arrays
+    features: NDArray[np.float32] | None = None
+    probes: ProbeView | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateView:
-    """One candidate as a scorer sees it, without name. log_probs: (n, C) float32 over the first n samples, or None."""
+    """One candidate as a scorer sees it, without name.
+
+    log_probs: (n, C) float32 over the first n samples, or None. probe_log_probs: (R, C) over the target's probes, or None for a
+    model that has not been run on them. publishers: numbers of the probe publishers whose data the model comes from.
+    """
 
     signature: Arrays
     log_probs: NDArray[np.float32] | None = None
+    probe_log_probs: NDArray[np.floating[Any]] | None = None
+    publishers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

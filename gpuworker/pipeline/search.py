@@ -172,7 +172,7 @@ class SearchRun:
 
     def _fail(self, index: int, error: UserError) -> None:
         candidate = self.candidates[index]
-        self.views[index] = CandidateView(self.views[index].signature)
+        self.views[index] = replace(self.views[index], log_probs=None)
         with self.lease.write():
             Candidate.objects.filter(pk=candidate.pk).update(
                 state=CandidateState.FAILED, error_title=error.title[:300], error_detail=error.detail, error_fix=error.fix,

@@ -102,7 +102,7 @@ def _common_prefix(candidates: Sequence[CandidateView]) -> list[CandidateView]:
     lengths = [len(view.log_probs) for view in candidates if view.log_probs is not None and len(view.log_probs)]
     n = min(lengths, default=0)
     return [
-        CandidateView(view.signature, view.log_probs[:n] if view.log_probs is not None and len(view.log_probs) else None)
+        replace(view, log_probs=view.log_probs[:n] if view.log_probs is not None and len(view.log_probs) else None)
         for view in candidates
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -89,7 +89,7 @@ def rank(
     views = list(candidates)
     out = set(failed)
     for index in out:
-        views[index] = CandidateView(views[index].signature)
+        views[index] = replace(views[index], log_probs=None)
     measured = shifts(target, views)
     running = len(views) - len(out)
     known = sum(_samples(view, target.n) for view in views)
@@ -106,7 +106,7 @@ def rank(
             except UserError as error:
                 out.add(index)
                 # Its rows go too: kept, they would hold everyone else back to the samples it has seen.
-                views[index] = CandidateView(views[index].signature)
+                views[index] = replace(views[index], log_probs=None)
                 yield Failed(index, error)
             else:
                 yield Measured(index, stop)
@@ -122,7 +122,7 @@ def _samples(view: CandidateView, n: int) -> int:
 
 
 def _up_to(views: Sequence[CandidateView], stop: int) -> list[CandidateView]:
-    return [CandidateView(view.signature, None if view.log_probs is None else view.log_probs[:stop]) for view in views]
+    return [replace(view, log_probs=None if view.log_probs is None else view.log_probs[:stop]) for view in views]
 
 
 def _extended(view: CandidateView, rows: NDArray[np.float32], expected: int) -> CandidateView:
@@ -139,4 +139,4 @@ def _extended(view: CandidateView, rows: NDArray[np.float32], expected: int) -> 
             fix="Check that the samples have the range the model expects.",
         )
     joined = rows.astype(np.float32) if view.log_probs is None else np.concatenate([view.log_probs, rows.astype(np.float32)])
-    return CandidateView(view.signature, joined)
+    return replace(view, log_probs=joined)
