@@ -109,17 +109,19 @@ def modalities() -> str:
 
 
 def scorers() -> str:
-    head = ["key", "what it says", "better", "needs", "runs the model", "predicts accuracy", "source"]
+    head = ["key", "family", "what it says", "better", "needs", "runs the model", "predicts accuracy", "default", "source"]
     return table(
         head,
         (
             [
                 f"`{s.key}`",
+                s.family,
                 s.help,
                 s.direction,
                 ", ".join(sorted(s.needs)).replace("|", " or "),
                 _yes(s.cost == "forward"),
                 _yes(s.predicts_accuracy),
+                _yes(s.default),
                 s.source,
             ]
             for s in SCORERS.values()

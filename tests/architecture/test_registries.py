@@ -16,7 +16,7 @@ from gpuworker.core.formats import READERS
 from gpuworker.core.input_spec import INPUTS
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
 from gpuworker.core.sandbox.jobs import JOBS
-from gpuworker.core.specs import FORMATS, MODALITIES, SCORERS, SIGNATURES
+from gpuworker.core.specs import FAMILIES, FORMATS, MODALITIES, SCORERS, SIGNATURES
 from search.events import Kind
 from search.management.commands.sweep import CHORES
 from tests.architecture.rules import ROOT, product_files
@@ -47,10 +47,19 @@ def test_refused_formats_say_why_and_what_instead() -> None:
 
 
 def test_scorers_need_what_exists() -> None:
-    known = set(SIGNATURES) | {"predictions"}
+    known = set(SIGNATURES) | {"predictions", "probes"}
     for spec in SCORERS.values():
         assert {key for need in spec.needs for key in need.split("|")} <= known, spec.key
-        assert (spec.cost == "forward") == ("predictions" in spec.needs), spec.key
+        assert spec.family in FAMILIES, spec.key
+
+
+def test_a_prediction_of_accuracy_is_on_the_scale_of_accuracy() -> None:
+    for spec in SCORERS.values():
+        assert not spec.predicts_accuracy or (spec.scale, spec.direction) == ("accuracy", "higher"), spec.key
+
+
+def test_a_search_where_nobody_chose_can_predict_accuracy() -> None:
+    assert any(spec.default and spec.predicts_accuracy and spec.cost == "forward" for spec in SCORERS.values())
 
 
 def _dispatched() -> set[str]:
