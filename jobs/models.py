@@ -48,7 +48,8 @@ class Job(models.Model):
 
     `kind` is the task's name, `subject_id` the row it works on. `attempt` is a fencing token: each claim needs the
     current one, and it grows when a running job is taken from its worker, so that a late worker's writes are refused.
-    It counts starts, not messages: a job that waits long is sent again under the same number.
+    It counts starts, not messages: a job that waits long is sent again under the same number. `deaths` counts the starts
+    that ended with their worker; a worker that hands its job back, or an operator who takes it, adds none.
     """
 
     kind = models.CharField(max_length=60)
@@ -58,6 +59,7 @@ class Job(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     attempt = models.PositiveIntegerField(default=1)
+    deaths = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField()
     worker = models.CharField(max_length=120, blank=True)
     cancel_requested = models.BooleanField(default=False)
@@ -144,19 +146,21 @@ class Job(models.Model):
             values |= {"progress": 1.0, "progress_text": ""}
         return bool(self._mine().update(**values))
 
-    def requeue(self) -> bool:
+    def requeue(self, *, died: bool = False) -> bool:
         """Hand a job to whoever comes next. Conditional on what was seen, so two sweepers cannot both do it.
 
-        A queued job is only to be sent again, the less often the longer it waits, since its messages pile up in the broker.
+        died: its worker is gone and did not hand it back. A queued job is only to be sent again, the less often the longer
+        it waits, since its messages pile up in the broker.
         """
         now = timezone.now()
         pause = settings.JOB_LEASE_SECONDS + 10
         if self.state == JobState.QUEUED:
             pause = max(pause, min(RESEND_AT_MOST, (now - self.created).total_seconds() / 2))
         seen = Job.objects.filter(pk=self.pk, attempt=self.attempt, state=self.state, lease_until=self.lease_until)
-        lost = 1 if self.state == JobState.RUNNING else 0
-        lease = now + timedelta(seconds=pause)
-        return bool(seen.update(state=JobState.QUEUED, attempt=F("attempt") + lost, worker="", lease_until=lease))
+        values: dict[str, Any] = {"state": JobState.QUEUED, "worker": "", "lease_until": now + timedelta(seconds=pause)}
+        if self.state == JobState.RUNNING:
+            values |= {"attempt": F("attempt") + 1, "deaths": F("deaths") + int(died)}
+        return bool(seen.update(**values))
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):

@@ -49,7 +49,7 @@ def job_retry(*, job: Job) -> Job:
 
 
 def job_requeue(*, job: Job) -> bool:
-    """An operator takes a live job from its worker, or sends it once more; whatever the old worker still writes is refused."""
+    """A live job goes back to the queue: its worker gives it up, or an operator takes it. What that worker still writes is refused."""
     if not job.is_live or not job.requeue():
         return False
     job.refresh_from_db()
@@ -66,17 +66,18 @@ def job_sweep() -> list[Job]:
     """Re-queue what was lost; returns that. A job that was to be cancelled, or keeps killing its worker, ends visibly."""
     again: list[Job] = []
     for job in Job.objects.expired(timezone.now()):
+        died = job.state == JobState.RUNNING
         if job.cancel_requested:
             _end_lost(job, JobState.CANCELLED)
-        elif job.state == JobState.RUNNING and job.attempt >= settings.JOB_MAX_ATTEMPTS:
+        elif died and job.deaths + 1 >= settings.JOB_MAX_ATTEMPTS:
             _end_lost(
                 job,
                 JobState.ERRORED,
                 title="The worker died every time it tried this.",
-                detail=f"{job.attempt} attempts, the last on {job.worker}.",
+                detail=f"{job.deaths + 1} workers died at it, the last was {job.worker}.",
                 fix="Try again with fewer or smaller inputs, or ask the operator to look at the worker's log.",
             )
-        elif job.requeue():
+        elif job.requeue(died=died):
             job.refresh_from_db()
             job_send(job)
             again.append(job)

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
 from gpuworker.core.errors import UserError
+from gpuworker.pipeline.intake import intake
 from jobs.models import Job, JobState, Worker
 from jobs.services import job_requeue, job_send
 
@@ -114,14 +115,8 @@ def run_job(
     A database outage leaves the job running; its lease expires and the sweeper hands it on.
     """
     close_old_connections()
-    if stopping.is_set():
-        # Also a job just handed back comes round to this worker while it ends: on to the next one, and no attempt is used up.
-        waiting = Job.objects.filter(pk=job_id, attempt=attempt, state=JobState.QUEUED).first()
-        if waiting is not None:
-            job_send(waiting)
-        return
-    if Worker.objects.filter(name=worker_name(), draining=True).exists():
-        log.info("draining: job %s is left to another worker", job_id)
+    if stopping.is_set() or Worker.objects.filter(name=worker_name(), draining=True).exists():
+        _pass_on(job_id, attempt)
         return
     job = Job.claim(job_id, attempt, worker_name())
     if job is None:
@@ -177,6 +172,18 @@ def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | No
         log.exception("job %s broke", lease.job.pk)
         return JobState.ERRORED, BROKEN
     return JobState.SUCCEEDED, None
+
+
+def _pass_on(job_id: int, attempt: int) -> None:
+    """Tell the other workers of a job that this one must not start, also of one that it has just handed back; no attempt is used up.
+
+    Its own intake ends first: else the message would come round to it.
+    """
+    intake.turn(on=False)
+    waiting = Job.objects.filter(pk=job_id, attempt=attempt, state=JobState.QUEUED).first()
+    if waiting is not None:
+        job_send(waiting)
+        log.info("job %s is left to another worker", job_id)
 
 
 def _hand_back(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""The worker process itself: its row, its heartbeat, its sandbox started before the first job."""
+"""The worker process itself: its row, its heartbeat, its sandbox started before the first job, its intake."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import psutil
 from celery import signals
+from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from gpuworker.core.sandbox import Sandbox
 from gpuworker.pipeline import sandboxed
+from gpuworker.pipeline.intake import intake
 from gpuworker.pipeline.lease import stopping, worker_name
 from jobs.models import Job, JobState, Worker
 
@@ -29,7 +31,8 @@ def register() -> None:
     signals.worker_shutdown.connect(_shutdown)
 
 
-def _ready(**_: Any) -> None:
+def _ready(sender: Consumer, **_: Any) -> None:
+    intake.bind(sender)
     threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
 
 
@@ -44,13 +47,16 @@ def _shutdown(**_: Any) -> None:
 
 
 def _beat() -> None:
-    """One row per worker, touched every few seconds, with the job it holds and the walls of its sandbox."""
+    """One row per worker, touched every few seconds, with the job it holds and the walls of its sandbox.
+
+    The row says whether the worker is being drained; its intake follows.
+    """
     walls = _walls(sandboxed.sandbox())
     process = psutil.Process(os.getpid())
     while not stopping.is_set():
         try:
             close_old_connections()
-            Worker.objects.update_or_create(
+            row, _ = Worker.objects.update_or_create(
                 name=worker_name(),
                 defaults={
                     "device": sandboxed.device(),
@@ -61,6 +67,7 @@ def _beat() -> None:
                     "walls": walls,
                 },
             )
+            intake.turn(on=not row.draining)
         except DatabaseError:
             log.warning("heartbeat: the database does not answer, trying again")
             connection.close()

@@ -121,7 +121,7 @@ def test_a_job_that_kills_every_worker_ends_visibly(make_job: MakeJob, settings:
         again = job_sweep()
         assert len(again) == (attempt < 3)
     job.refresh_from_db()
-    assert job.state == JobState.ERRORED and "3 attempts, the last on w3" in job.error_detail and job.error_fix
+    assert job.state == JobState.ERRORED and "3 workers died at it, the last was w3" in job.error_detail and job.error_fix
 
 
 def test_waiting_long_is_no_attempt(
@@ -140,7 +140,7 @@ def test_waiting_long_is_no_attempt(
     lose(claimed)
     job_sweep()
     job.refresh_from_db()
-    assert (job.state, job.attempt) == (JobState.QUEUED, 2)
+    assert (job.state, job.attempt, job.deaths) == (JobState.QUEUED, 2, 1)
 
 
 def test_the_longer_a_job_waits_the_rarer_its_messages(make_job: MakeJob) -> None:
@@ -171,6 +171,8 @@ def test_an_operator_takes_a_job_from_its_worker(make_job: MakeJob) -> None:
     assert job_requeue(job=Job.objects.get(pk=running.pk))
     assert not running.renew() and not job_requeue(job=stale), "only what is as it was seen"
     assert not job_requeue(job=make_job(state=JobState.SUCCEEDED))
+    running.refresh_from_db()
+    assert (running.attempt, running.deaths) == (2, 0), "a new number for the next start, and nobody died"
 
 
 def test_a_waiting_job_says_why(make_job: MakeJob) -> None:

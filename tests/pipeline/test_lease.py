@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from gpuworker.core.errors import UserError
+from gpuworker.pipeline.intake import intake
 from gpuworker.pipeline.lease import BROKEN, Cancelled, Lease, LeaseLost, run_job, stopping, worker_name
 from jobs.models import Job, JobState, Worker
 from jobs.services import job_cancel, job_requeue, job_sweep
@@ -36,6 +37,23 @@ def ending() -> Iterator[Callable[[], None]]:
     """Call it to ask this worker process to end."""
     yield stopping.set
     stopping.clear()
+
+
+@pytest.fixture
+def switched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How this process's intake of messages was turned, and whether the broker had been told anything by then."""
+    turns: list[str] = []
+    before = messages()
+
+    def turn(*, on: bool) -> None:
+        turns.append(f"{'on' if on else 'off'}, with {'no' if messages() == before else 'a'} message sent yet")
+
+    monkeypatch.setattr(intake, "turn", turn)
+    return turns
+
+
+def messages() -> int:
+    return len(list((settings.DATA_DIR / "queue").glob("*.msg")))
 
 
 def until(look: Callable[[], object], seconds: float = 20) -> None:
@@ -92,11 +110,16 @@ def test_a_doubled_message_works_once(job: Job) -> None:
     assert runs == [1]
 
 
-def test_a_draining_worker_leaves_it(job: Job) -> None:
+def test_a_draining_worker_passes_it_on_and_takes_no_more(job: Job, switched: list[str]) -> None:
+    """The message is with the others at once, not when the lease of the waiting job runs out."""
     Worker.objects.create(name=worker_name(), draining=True)
+    before = messages()
     run_job(job.pk, 1, unreached)
     job.refresh_from_db()
     assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+    assert switched == ["off, with no message sent yet"] and messages() == before + 1
+    run_job(job.pk, 7, unreached)
+    assert messages() == before + 1, "a stale message ends here"
 
 
 def test_an_error_of_the_person_is_told_with_its_cause(job: Job) -> None:
@@ -230,20 +253,35 @@ def test_a_worker_that_ends_hands_back_at_once(job: Job, ending: Callable[[], No
     assert Job.claim(job.pk, 2, "other:1") is not None
 
 
-def messages() -> int:
-    return len(list((settings.DATA_DIR / "queue").glob("*.msg")))
+def test_handing_back_is_no_death(job: Job, ending: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upgrades may stop any number of workers in the middle of a long job; only those that died without a word count."""
+    monkeypatch.setattr(settings, "JOB_MAX_ATTEMPTS", 2)
+
+    def work(lease: Lease) -> None:
+        ending()
+        lease.check()
+
+    for attempt in range(1, 6):
+        stopping.clear()
+        run_job(job.pk, attempt, work)
+    stopping.clear()
+    for attempt, ended in ((6, JobState.QUEUED), (7, JobState.ERRORED)):
+        assert Job.claim(job.pk, attempt, "dies:1") is not None
+        Job.objects.filter(pk=job.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+        job_sweep()
+        job.refresh_from_db()
+        assert job.state == ended
+    assert "2 workers died" in job.error_detail
 
 
-def test_a_worker_that_ends_passes_messages_on(job: Job, ending: Callable[[], None]) -> None:
+def test_a_worker_that_ends_passes_messages_on(job: Job, ending: Callable[[], None], switched: list[str]) -> None:
     """Also the one about the job it has just handed back: no attempt is used up, and the message is not swallowed."""
     before = messages()
     ending()
     run_job(job.pk, 1, unreached)
     job.refresh_from_db()
     assert (job.state, job.attempt) == (JobState.QUEUED, 1)
-    assert messages() == before + 1
-    run_job(job.pk, 7, unreached)
-    assert messages() == before + 1, "a stale message ends here"
+    assert switched == ["off, with no message sent yet"] and messages() == before + 1
 
 
 def test_whatever_breaks_while_the_worker_ends_is_handed_back_too(job: Job, ending: Callable[[], None]) -> None:
