@@ -1,4 +1,4 @@
-"""The live board's socket. It authorises through access.py, sends what the browser lacks, then forwards changes."""
+"""The live board's socket. It sends what the browser lacks, then forwards changes; who looks is asked anew before each message."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
@@ -67,7 +68,7 @@ class BoardConsumer(AsyncWebsocketConsumer):
             try:
                 update = await self._update()
             except Http404:
-                await self.close(NOT_FOUND)  # deleted, or no longer shared with this person
+                await self.close(NOT_FOUND)  # deleted, or this person may no longer look
                 return
             except DatabaseError:
                 log.warning("board of search %s: the database does not answer, trying again", self.search_id)
@@ -83,9 +84,15 @@ class BoardConsumer(AsyncWebsocketConsumer):
         self.seq = update["seq"]
         await self.send(text_data=json.dumps(update))
 
-    @database_sync_to_async
-    def _update(self) -> BoardUpdate:
-        return board_update(self.scope["user"], self.search_id, self.seq)
+    async def _update(self) -> BoardUpdate:
+        """What is new, for the person as of now. Raises Http404.
+
+        A socket outlives what it was opened with: its person may have signed out, been deactivated, or left the team since.
+        The session is therefore read again, and the search fetched through access.py, each time.
+        """
+        session = self.scope["session"]
+        user = await get_user({"session": session.__class__(session.session_key)})
+        return await database_sync_to_async(board_update)(user, self.search_id, self.seq)
 
     def _after(self) -> int:
         query = self.scope.get("query_string", b"").decode("latin-1")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async as in_database
+from django.contrib.sessions.models import Session
 from django.db.models import F
 
 from accounts.models import Team, User
+from accounts.services import membership_set
 from search import consumers
 from search.board import board_update
 from search.events import event_add
 from search.models import Candidate, Search, SearchState
 from search.services import search_share
+from tests.realtime.conftest import NEVER
 from tests.realtime.sockets import Socket, cookie, opened
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("search")]
@@ -110,11 +114,44 @@ async def test_another_site_gets_no_socket(search: Search, alice: User) -> None:
     assert await Socket(headers, search.pk).open() is False
 
 
-async def test_taking_the_share_back_closes_the_socket(search: Search, alice: User, bob: User, team: Team, looks_often: None) -> None:
-    await in_database(search_share)(search=search, team=team, actor=alice)
-    async with opened(await in_database(cookie)(bob), search.pk) as socket:
-        await socket.message()
-        await in_database(search_share)(search=search, team=None, actor=alice)
+def deactivated(search: Search, user: User, team: Team) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def signed_out(search: Search, user: User, team: Team) -> None:
+    Session.objects.all().delete()
+
+
+def new_password(search: Search, user: User, team: Team) -> None:
+    user.set_password("another horse, another battery")
+    user.save()
+
+
+def out_of_the_team(search: Search, user: User, team: Team) -> None:
+    membership_set(team=team, user=user, role=None, actor=search.owner)
+
+
+def share_taken_back(search: Search, user: User, team: Team) -> None:
+    search_share(search=search, team=None, actor=search.owner)
+
+
+OF_ANYBODY, OF_A_MEMBER = [deactivated, signed_out, new_password], [out_of_the_team, share_taken_back]
+LOSSES = [*(("owner", loss) for loss in OF_ANYBODY), *(("team mate", loss) for loss in OF_ANYBODY + OF_A_MEMBER)]
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["at the next event", "in silence"])
+@pytest.mark.parametrize(("who", "loss"), LOSSES, ids=[f"{who} {loss.__name__}" for who, loss in LOSSES])
+async def test_whoever_may_look_no_more_gets_nothing_more(
+    search: Search, people: dict[str, Any], team: Team, who: str, loss: Callable[..., None], idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next message of an open socket is its end, whether something happened on the board or not."""
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.3 if idle else NEVER)
+    await in_database(search_share)(search=search, team=team, actor=people["owner"])
+    async with opened(await in_database(cookie)(people[who]), search.pk) as socket:
+        assert (await socket.message())["type"] == "snapshot"
+        await in_database(loss)(search, people[who], team)
+        if not idle:
+            await in_database(rung)(search, 1)
         assert await socket.close_code() == 4404
 
 
