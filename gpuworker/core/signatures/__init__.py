@@ -19,9 +19,11 @@ from gpuworker.core.signatures.accuracy import accuracy
 from gpuworker.core.signatures.atc_thresholds import REPLICATES, atc_thresholds
 from gpuworker.core.signatures.calibration import ECE_BINS, calibration
 from gpuworker.core.signatures.class_histogram import class_histogram
+from gpuworker.core.signatures.clusters import CLUSTER_ROWS, CLUSTERED_ROWS, MAX_CLUSTERS
 from gpuworker.core.signatures.divergence import BINS
 from gpuworker.core.signatures.features import SELF_LEVELS, SKETCH_BYTES, SKETCH_ROWS, SPLITS, features
 from gpuworker.core.signatures.inputs import Parts, SignatureInput
+from gpuworker.core.signatures.minhash import HASHES
 from gpuworker.core.signatures.output_stats import CONFIDENCE_BINS, output_stats
 from gpuworker.core.signatures.value_center import MAX_VALUES, value_center
 from gpuworker.core.signatures.value_groups import GROUP_ROWS, MAX_GROUPS, value_groups
@@ -41,13 +43,17 @@ FUNCTIONS: dict[str, Callable[[SignatureInput], Parts]] = {
     "atc_thresholds": atc_thresholds,
 }
 
-RECIPE = "1"
+RECIPE = "2"
 _CONSTANTS = (
     BINS,
     GROUP_ROWS,
     MAX_GROUPS,
     MAX_VALUES,
     MAX_WORDS,
+    CLUSTER_ROWS,
+    MAX_CLUSTERS,
+    CLUSTERED_ROWS,
+    HASHES,
     SKETCH_ROWS,
     SKETCH_BYTES,
     SPLITS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from gpuworker.core.signatures.clusters import clusters
 from gpuworker.core.signatures.inputs import Parts, SignatureInput, groups, words_order
+from gpuworker.core.signatures.minhash import minhash
 
 GROUP_ROWS = 50
 MAX_GROUPS = 32
@@ -30,7 +32,8 @@ def word_id(word: str) -> int:
 def word_counts(given: SignatureInput) -> Parts:
     """ids, counts: (W,) int64, the up to 1,024 most frequent lower-cased words that are no English stop words.
 
-    group_counts: (G, W) uint16, the same words in each group of 50 shuffled rows, at most 32 groups.
+    group_counts: (G, W) uint16, the same words in each group of 50 shuffled rows, at most 32 groups; cluster_counts: (P, W)
+    uint16, in each cluster of rows in the probe features, where there are any. minhash: (128,) int64 of all words, where there is one.
     """
     if given.words is None or not len(given.words):
         return {}
@@ -38,16 +41,25 @@ def word_counts(given: SignatureInput) -> Parts:
     total = Counter(word for row in rows for word in row)
     chosen = sorted(((-count, word) for word, count in total.items()))[:MAX_WORDS]
     column = {word: index for index, (_, word) in enumerate(chosen)}
-    cut = groups(words_order(rows), GROUP_ROWS, MAX_GROUPS)
-    table = np.zeros((len(cut), len(chosen)), dtype=np.int64)
-    for line, members in zip(table, cut, strict=True):
-        found = [column[word] for member in members for word in rows[member] if word in column]
-        line += np.bincount(found, minlength=len(chosen)).astype(np.int64) if found else 0
-    return {
+    parts: Parts = {
         "ids": np.array([word_id(word) for _, word in chosen], dtype=np.int64),
         "counts": np.array([-count for count, _ in chosen], dtype=np.int64),
-        "group_counts": np.minimum(table, np.iinfo(np.uint16).max).astype(np.uint16),
+        "group_counts": _table(rows, groups(words_order(rows), GROUP_ROWS, MAX_GROUPS), column),
     }
+    if given.features is not None:
+        parts["cluster_counts"] = _table(rows, clusters(given.features), column)
+    if total:
+        parts["minhash"] = minhash(np.array([word_id(word) for word in total], dtype=np.int64))
+    return parts
+
+
+def _table(rows: Sequence[Sequence[str]], cut: Sequence[NDArray[np.intp]], column: Mapping[str, int]) -> NDArray[np.uint16]:
+    """(len(cut), W) counts of the chosen words in each set of rows, at most 65,535 each."""
+    table = np.zeros((len(cut), len(column)), dtype=np.int64)
+    for line, members in zip(table, cut, strict=True):
+        found = [column[word] for member in members for word in rows[member] if word in column]
+        line += np.bincount(found, minlength=len(column)).astype(np.int64) if found else 0
+    return np.minimum(table, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def _kept(tokens: Sequence[str]) -> list[str]:

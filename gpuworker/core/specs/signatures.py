@@ -42,7 +42,7 @@ SIGNATURES: dict[str, SignatureSpec] = {
             "Histograms of groups",
             _NUMERIC,
             frozenset(),
-            "The same histogram for groups of rows, each normalised alone",
+            "The same histogram for groups and clusters of rows, each normalised alone",
             SEED_PAPER,
         ),
         SignatureSpec("value_center", "Centre of the samples", _NUMERIC, frozenset(), "Mean sample after global min-max", SEED_PAPER),
@@ -51,7 +51,7 @@ SIGNATURES: dict[str, SignatureSpec] = {
             "Word counts",
             _WORDS,
             frozenset(),
-            "Counts of hashed lower-cased words without stop words, whole and per group",
+            "Counts of hashed lower-cased words without stop words, whole, per group and per cluster, and min-wise hashes of all words",
             SEED_PAPER,
         ),
         SignatureSpec(
@@ -68,7 +68,7 @@ SIGNATURES: dict[str, SignatureSpec] = {
             "Output statistics",
             _ALL,
             frozenset({"outputs"}),
-            "Predicted class balance, confidence histogram, mean entropy",
+            "Predicted class balance, confidence histogram, mean confidence and entropy",
             "",
         ),
         SignatureSpec(

@@ -4,6 +4,7 @@ import pytest
 from gpuworker.core import signatures, specs
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.signatures.atc_thresholds import threshold
+from gpuworker.core.signatures.columns import PER_LABEL, in_label_order
 from gpuworker.core.signatures.features import sketch_rows
 from gpuworker.core.signatures.inputs import array_order, groups
 from gpuworker.core.signatures.separability import separability
@@ -62,6 +63,12 @@ def test_a_signature_stays_small_for_large_samples():
     big = signatures.compute(
         "image", values=RNG.random((2000, 64, 64, 3)).astype(np.float32), features=RNG.normal(size=(2000, 1024)).astype(np.float32)
     )
+    assert sum(array.nbytes for array in big.values()) < 256_000
+
+
+def test_a_signature_of_many_long_texts_stays_small():
+    words = [[f"w{i}" for i in RNG.integers(0, 50_000, 80)] for _ in range(3000)]
+    big = signatures.compute("text", words=words, features=RNG.normal(size=(3000, 1024)).astype(np.float32))
     assert sum(array.nbytes for array in big.values()) < 256_000
 
 
@@ -126,6 +133,7 @@ def test_accuracy_counts_right_rows_by_class():
     assert found["accuracy.class_n"].tolist() == [1, 2]
     assert found["class_histogram.counts"].tolist() == [1, 2]
     assert found["output_stats.class_counts"].tolist() == [2, 1]
+    assert found["output_stats.mean_confidence"][0] == pytest.approx(0.8)
 
 
 def test_temperature_undoes_overconfidence():
@@ -186,6 +194,16 @@ def test_the_content_hash_changes_with_every_input_and_the_recipe(monkeypatch):
     monkeypatch.setattr(signatures, "RECIPE", "another")
     found.append(signatures.content_hash("image", **base))
     assert len(set(found)) == len(found)
+
+
+def test_labels_in_another_order_take_their_figures_with_them():
+    there = (2, 0, 1)  # the new label 0 was label 2
+    moved = signatures.compute("image", labels=np.argsort(there)[LABELS], n_labels=C, log_probs=LOG_PROBS[:, there])
+    found = in_label_order(signatures.compute("image", labels=LABELS, n_labels=C, log_probs=LOG_PROBS), there)
+    assert found.keys() == moved.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, moved[name], rtol=1e-6, err_msg=name)
+    assert {name for name, array in found.items() if array.shape == (C,)} == set(PER_LABEL)
 
 
 def test_the_sketch_comes_back_in_feature_units():
