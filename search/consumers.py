@@ -92,7 +92,8 @@ class BoardConsumer(AsyncWebsocketConsumer):
         """
         session = self.scope["session"]
         user = await get_user({"session": session.__class__(session.session_key)})
-        return await database_sync_to_async(board_update)(user, self.search_id, self.seq)
+        update: BoardUpdate = await database_sync_to_async(board_update)(user, self.search_id, self.seq)
+        return update
 
     def _after(self) -> int:
         query = self.scope.get("query_string", b"").decode("latin-1")
