@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gpuworker.core.ranking.standing import Standing
-from gpuworker.core.scorers.dawid_skene import MIN_SAMPLES
+from gpuworker.core.scorers.consensus import MIN_SAMPLES
 from gpuworker.core.scorers.intervals import Z
 
 SURE = 0.8

@@ -20,6 +20,7 @@ DIAGONAL, ELSEWHERE = 0.6, 0.1  # Dirichlet pseudo-counts of a confusion row: a 
 CLASS_PRIOR = 1.0
 ITERATIONS = 50
 TOLERANCE = 1e-4
+MIN_SAMPLES = 30
 MIN_VOTERS = 3
 MIN_KAPPA = 0.1
 
@@ -73,16 +74,18 @@ def kappa(votes: Votes, n_labels: int) -> float:
     return (agreement - chance) / (1 - chance) if chance < 1 else 0.0
 
 
-def why_not(crowd: Voters, n_labels: int) -> str:
-    """Why these voters carry no consensus, or an empty string."""
+def why_not(crowd: Voters, n: int, n_labels: int) -> str:
+    """Why these voters carry no consensus on n samples, or an empty string."""
     count = len(crowd.votes)
+    if n < MIN_SAMPLES:
+        return f"Only {n} samples have been run; an estimate needs at least {MIN_SAMPLES}."
     if n_labels < 2:
         return "There is only one label, so every model answers alike."
     if count < MIN_VOTERS:
         return (
             f"A consensus needs at least {MIN_VOTERS} models that answer differently; here there {'is' if count == 1 else 'are'} {count}."
         )
-    noise = 1 / np.sqrt(crowd.votes.shape[1] * count * (count - 1) / 2)
+    noise = 1 / np.sqrt(n * count * (count - 1) / 2)
     if kappa(crowd.votes, n_labels) < MIN_KAPPA + noise:
         return "The models hardly agree more than by chance, so their consensus says nothing."
     return ""

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.protocols import CandidateView, Estimate, TargetView
+from gpuworker.core.scorers.answers import NOT_RUN, ballots, told
 from gpuworker.core.scorers.atc import estimates as atc_estimates
 from gpuworker.core.scorers.consensus import Consensus, Voters, consensus, voters, why_not
 from gpuworker.core.scorers.intervals import LEVEL, Z
 from gpuworker.core.scorers.shift import Shift, shifts
 
-MIN_SAMPLES = 30
 # Standard deviation of what the consensus itself gets wrong about one model. SEEN: set on simulated crowds with shared errors.
 # UNSEEN: mean absolute error .101 measured where no candidate had seen the target's domain, times 1.25 for a normal
 # error (docs/adr/0001-consensus-as-the-default-order.md).
@@ -49,24 +49,18 @@ def dawid_skene(target: TargetView, candidates: Sequence[CandidateView]) -> list
 
 def joint(candidates: Sequence[CandidateView], measured: Sequence[Shift | None], confident: Sequence[Estimate]) -> Joint:
     """The same with shifts and ATC estimates at hand. All log_probs need the same C; the shortest gives the samples."""
-    arrays = [(index, view.log_probs) for index, view in enumerate(candidates) if view.log_probs is not None and len(view.log_probs)]
-    answers = [Estimate(None, why="The model has not run on your samples.")] * len(candidates)
-    if not arrays:
-        return _nothing(answers, "No candidate has run on your samples.")
-    n, n_labels = min(len(array) for _, array in arrays), arrays[0][1].shape[1]
-    if any(array.shape[1] != n_labels for _, array in arrays):
-        raise ValueError("candidates of one search must share one label space")
-    ran = np.array([index for index, _ in arrays], dtype=np.int64)
-    votes = np.stack([array[:n].argmax(1) for _, array in arrays])
+    asked = ballots(candidates)
+    if asked is None:
+        return _nothing([Estimate(None, why=NOT_RUN)] * len(candidates), "No candidate has run on your samples.")
+    votes, n_labels, ran = asked.votes, asked.n_labels, asked.ran
+    n = votes.shape[1]
     crowd = voters(votes)
-    why = f"Only {n} samples have been run; an estimate needs at least {MIN_SAMPLES}." if n < MIN_SAMPLES else ""
-    why = why or why_not(crowd, n_labels)
+    why = why_not(crowd, n, n_labels)
     # Where nobody may vote the raw score still needs a crowd: all different answers, one vote each.
     everyone = np.unique(votes, axis=0)
     found = consensus(votes, crowd if len(crowd.votes) else Voters(everyone, np.ones(len(everyone))), n_labels)
+    answers = told(len(candidates), asked, found.accuracy, why)
     if why:
-        for place, index in enumerate(ran):
-            answers[index] = Estimate(None, why=why, diagnostic=float(found.accuracy[place]))
         return _nothing(answers, why)
     mean = found.accuracy
     covariance = _covariance(found, n, [measured[index] for index in ran])
