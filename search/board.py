@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Count
 from django.template.loader import render_to_string
+from django.utils import timezone
 
 from accounts.models import User
+from jobs.models import JobState
 from jobs.services import job_waiting_reason
 from search.access import search_for_user
 from search.models import Candidate, CandidateState, Search, SearchState
 from search.rows import board_candidates
 from search.services import search_job
+
+# (state, samples_done, seconds) of each candidate.
+Progress = Sequence[tuple[str, int, float]]
 
 
 class BoardUpdate(TypedDict):
@@ -51,33 +57,47 @@ def board_update(user: User | AnonymousUser, search_id: int, after: int = 0) -> 
 
 
 def header_context(search: Search) -> dict[str, Any]:
-    """counts: candidates by state. eta: (low, high) seconds or None. waiting_reason: why a queued search waits."""
-    counts = {state.value: 0 for state in CandidateState}
-    counts |= dict(search.candidates.values_list("state").annotate(Count("pk")).order_by())
-    waiting = ""
-    if search.state == SearchState.QUEUED and (job := search_job(search)):
-        waiting = job_waiting_reason(job)
+    """counts: candidates by state; present: those states that are there. done: share of the planned predictions made, in [0, 1].
+
+    Of a live search also: eta: (low, high) seconds or None. worker: name of the one that holds it, "" for none; lost: whether
+    that one has stopped answering. waiting_reason: why a search without a worker waits.
+    """
+    job = search_job(search) if search.is_live else None
+    rows = list(search.candidates.values_list("state", "samples_done", "seconds"))
+    counts = dict.fromkeys(CandidateState.values, 0) | Counter(state for state, _, _ in rows)
+    held = job is not None and job.state == JobState.RUNNING
     return {
         "search": search,
         "counts": counts,
+        "present": [(state, n) for state, n in counts.items() if n],
+        "done": share_done(rows, search.n_samples),
         "verdict": search.verdict,
         "stage": search.stage,
-        "eta": eta_seconds(search, counts),
-        "waiting_reason": waiting,
+        "eta": eta_seconds(rows, search.n_samples) if held else None,
+        "worker": job.worker if job and held else "",
+        "lost": bool(job and held and job.lease_until < timezone.now()),
+        "waiting_reason": job_waiting_reason(job) if job else "",
     }
 
 
-def eta_seconds(search: Search, counts: dict[str, int]) -> tuple[float, float] | None:
-    """A range from the time per sample and candidate so far; None before anything was measured or after the end."""
-    if search.state != SearchState.RUNNING or not search.compute_seconds:
+def share_done(rows: Progress, n_samples: int) -> float | None:
+    """Predictions made of those planned, rows that failed left out; None where nothing is planned."""
+    kept = [done for state, done, _ in rows if state != CandidateState.FAILED]
+    return sum(kept) / (len(kept) * n_samples) if kept and n_samples else None
+
+
+def eta_seconds(rows: Progress, n_samples: int) -> tuple[float, float] | None:
+    """A range from the time per sample so far, each row at its own pace or, before it began, at everybody's; None without a pace.
+
+    Only forward passes were timed: loading, scoring and saving come on top, so the range is wider upwards.
+    """
+    timed = [(done, seconds) for _, done, seconds in rows if done and seconds]
+    if not timed:
         return None
-    done = sum(search.candidates.values_list("samples_done", flat=True))
-    live = counts[CandidateState.QUEUED] + counts[CandidateState.RUNNING]
-    left = live * search.n_samples - sum(search.candidates.filter(state__in=["queued", "running"]).values_list("samples_done", flat=True))
-    if not done or left <= 0:
-        return None
-    seconds = search.compute_seconds / done * left
-    return seconds * 0.7, seconds * 1.5
+    pace = sum(seconds for _, seconds in timed) / sum(done for done, _ in timed)
+    open_rows = [(done, seconds) for state, done, seconds in rows if state in (CandidateState.QUEUED, CandidateState.RUNNING)]
+    left = sum((n_samples - done) * (seconds / done if done and seconds else pace) for done, seconds in open_rows)
+    return (left * 0.7, left * 1.5) if left > 0 else None
 
 
 def summary(search: Search) -> str:

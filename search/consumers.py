@@ -29,6 +29,7 @@ class BoardConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         self.search_id = int(self.scope["url_route"]["kwargs"]["pk"])
         self.seq = self._after()
+        self.header = ""
         self.changed = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
         # Subscribed before it reads: what happens in between is then read or told, never missed.
@@ -73,7 +74,8 @@ class BoardConsumer(AsyncWebsocketConsumer):
             except DatabaseError:
                 log.warning("board of search %s: the database does not answer, trying again", self.search_id)
                 continue
-            if update["seq"] > self.seq:
+            # The header also tells of what is no event of the search: the queue before it, the worker, the time left.
+            if update["seq"] > self.seq or update["header"] != self.header:
                 quiet = 0.0
                 await self._send(update)
             elif quiet >= PING_SECONDS:
@@ -81,7 +83,7 @@ class BoardConsumer(AsyncWebsocketConsumer):
                 await self.send(text_data='{"type":"ping"}')
 
     async def _send(self, update: BoardUpdate) -> None:
-        self.seq = update["seq"]
+        self.seq, self.header = update["seq"], update["header"]
         await self.send(text_data=json.dumps(update))
 
     async def _update(self) -> BoardUpdate:

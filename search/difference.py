@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.models import Candidate, Search
+from search.ranks import Rank, shown_ranks
 from search.rows import board_candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A model on both boards. before, after: predicted accuracy in [0, 1] or None; ranks None where none was known."""
+    """A model on both boards. before, after: predicted accuracy in [0, 1] or None. Ranks as shown, None where none was known."""
 
     title: str
     before: float | None
@@ -22,10 +23,11 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """added: candidates of the new board whose model the old one lacked. gone: titles of those it had and the new one lacks."""
+    """added: candidates of the new board whose model the old one lacked, with their rank. gone: titles of those it had and the
+    new one lacks."""
 
     earlier: Search
-    added: tuple[Candidate, ...]
+    added: tuple[tuple[Candidate, Rank | None], ...]
     gone: tuple[str, ...]
     moved: tuple[Moved, ...]
 
@@ -41,21 +43,22 @@ def difference(search: Search) -> Difference | None:
     new, old = list(board_candidates(search)), list(board_candidates(search.rerun_of))
     before = {row.version.model_id: row for row in old}
     now = {row.version.model_id: row for row in new}
-    moved = [
-        Moved(row.version.model.title, was.predicted, row.predicted, was.rank_from, row.rank_from, was.version_id != row.version_id)
-        for key, row in now.items()
-        if (was := before.get(key)) is not None and _changed(was, row)
-    ]
+    old_ranks, new_ranks = shown_ranks(old), shown_ranks(new)
+    pairs = [(before[key], row) for key, row in now.items() if key in before and row.samples_done]
+    moved = [_moved(was, row, old_ranks.get(was.pk), new_ranks.get(row.pk)) for was, row in pairs]
     return Difference(
         search.rerun_of,
-        tuple(row for key, row in now.items() if key not in before),
+        tuple((row, new_ranks.get(row.pk)) for key, row in now.items() if key not in before),
         tuple(row.version.model.title for key, row in before.items() if key not in now),
-        tuple(moved),
+        tuple(row for row in moved if _changed(row)),
     )
 
 
-def _changed(was: Candidate, row: Candidate) -> bool:
-    if row.samples_done == 0:
-        return False
-    drift = (was.predicted is None) != (row.predicted is None) or abs((was.predicted or 0.0) - (row.predicted or 0.0)) >= 0.0005
-    return was.version_id != row.version_id or was.rank_from != row.rank_from or drift
+def _moved(was: Candidate, row: Candidate, before: Rank | None, after: Rank | None) -> Moved:
+    ranks = before.rank if before else None, after.rank if after else None
+    return Moved(row.version.model.title, was.predicted, row.predicted, *ranks, was.version_id != row.version_id)
+
+
+def _changed(found: Moved) -> bool:
+    drift = (found.before is None) != (found.after is None) or abs((found.before or 0.0) - (found.after or 0.0)) >= 0.0005
+    return found.new_version or found.rank_before != found.rank_after or drift

@@ -10,13 +10,17 @@ from django.utils import timezone
 
 from gpuworker.core.specs import SCORERS
 from search.models import Candidate, CandidateState, Search
+from search.ranks import Rank, shown_ranks
 from search.rows import board_candidates, grade_of
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class BoardRow(TypedDict):
-    """One candidate. Shares are in [0, 1]; null is "not known", never 0. grade: prior = nothing executed."""
+    """One candidate. Shares are in [0, 1]; null is "not known", never 0. grade: prior = nothing executed.
+
+    rank: as shown, shared by rows that cannot be separated; rank_from, rank_to: the places that the row itself may hold.
+    """
 
     id: int
     position: int
@@ -26,6 +30,7 @@ class BoardRow(TypedDict):
     licence: str
     state: str
     grade: str
+    rank: int | None
     rank_from: int | None
     rank_to: int | None
     predicted_accuracy: float | None
@@ -75,12 +80,19 @@ def board_document(search: Search) -> BoardDocument:
         "verdict": dict(search.verdict),
         "constraints": dict(search.constraints),
         "labels": list(search.labels),
-        "candidates": [board_row(row) for row in board_candidates(search)],
+        "candidates": board_rows(search),
         "excluded": list(search.excluded),
     }
 
 
-def board_row(row: Candidate) -> BoardRow:
+def board_rows(search: Search) -> list[BoardRow]:
+    """All rows as values, best first; one query."""
+    candidates = list(board_candidates(search))
+    ranks = shown_ranks(candidates)
+    return [board_row(row, ranks.get(row.pk)) for row in candidates]
+
+
+def board_row(row: Candidate, rank: Rank | None) -> BoardRow:
     """The row as a value; version__model__team must be loaded."""
     version, model = row.version, row.version.model
     ran = row.samples_done > 0 and row.state != CandidateState.FAILED
@@ -93,6 +105,7 @@ def board_row(row: Candidate) -> BoardRow:
         "licence": model.licence,
         "state": row.state,
         "grade": "predicted" if ran else "prior",
+        "rank": rank.rank if ran and rank else None,
         "rank_from": row.rank_from if ran else None,
         "rank_to": row.rank_to if ran else None,
         "predicted_accuracy": row.predicted if ran else None,

@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 
 from gpuworker.core.specs import SCORERS, ScorerSpec
 from search.models import Candidate, CandidateState, Search
+from search.ranks import NEEDED, Rank, shown_ranks
 
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 24.0
-Tie = Literal["", "first", "middle", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,14 @@ class ScorerCell:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """Percentages are 0..100. grade: prior until the candidate has run. tie: place in a bracket of rows that share a rank."""
+    """Percentages are 0..100. grade: prior until the candidate has run. rank: None without one. rank_range: its own places as text."""
 
     grade: Literal["prior", "predicted"]
     value: float | None
     low: float | None
     high: float | None
-    rank: str
+    rank: Rank | None
     rank_range: str
-    tie: Tie
     p_best: str
     spark: str
     band: str
@@ -102,32 +101,26 @@ def row_view(candidate: Candidate, search: Search) -> RowView:
     """Everything the row partial needs beyond the row itself."""
     ran = candidate.samples_done > 0 and candidate.state != CandidateState.FAILED
     known = candidate.predicted is not None and ran
+    rank = rank_of(candidate, search) if known else None
     return RowView(
         grade="predicted" if ran else "prior",
         value=_percent(candidate.predicted) if known else None,
         low=_percent(candidate.low) if known else None,
         high=_percent(candidate.high) if known else None,
-        rank=str(candidate.rank_from) if known and candidate.rank_from is not None else "",
-        rank_range=_range(candidate) if known else "",
-        tie=tie_of(candidate, search) if known else "",
+        rank=rank,
+        rank_range=f"{rank.low}–{rank.high}" if rank and rank.low != rank.high else "",
         p_best=_probability(candidate.p_best) if known else "",
         spark=_spark(candidate.history),
         band=_band(candidate.history),
         spark_label=_spark_label(candidate.history),
         scorers=tuple(scorer_cell(candidate, column.key.removeprefix("s-")) for column in scorer_columns(search)),
         cannot_tell=candidate.why if ran and candidate.predicted is None else "",
-        retry=candidate.state == CandidateState.FAILED,
+        retry=candidate.state == CandidateState.FAILED and not search.is_live,
     )
 
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 2)
-
-
-def _range(candidate: Candidate) -> str:
-    if candidate.rank_from is None or candidate.rank_to is None or candidate.rank_from == candidate.rank_to:
-        return ""
-    return f"{candidate.rank_from}–{candidate.rank_to}"
 
 
 def _probability(value: float | None) -> str:
@@ -138,26 +131,13 @@ def _probability(value: float | None) -> str:
     return "> 99 %" if value > 0.995 else f"{100 * value:.0f} %"
 
 
-def tie_of(candidate: Candidate, search: Search) -> Tie:
-    """Where the row stands in the bracket of rows with its rank; one query per search object, whatever the number of rows."""
-    groups = _groups(search)
-    members = groups.get(candidate.rank_from or 0, [])
-    if len(members) < 2 or candidate.pk not in members:
-        return ""
-    if candidate.pk == members[0]:
-        return "first"
-    return "last" if candidate.pk == members[-1] else "middle"
-
-
-def _groups(search: Search) -> Mapping[int, list[int]]:
-    known: dict[int, list[int]] | None = getattr(search, "_rank_groups", None)
+def rank_of(candidate: Candidate, search: Search) -> Rank | None:
+    """The rank shown, None without one; one query per search object, whatever the number of rows."""
+    known: Mapping[int, Rank] | None = getattr(search, "_shown_ranks", None)
     if known is None:
-        known = {}
-        ranked = Candidate.objects.filter(search=search, rank_from__isnull=False, predicted__isnull=False).order_by("position", "pk")
-        for pk, rank in ranked.exclude(state=CandidateState.FAILED).values_list("pk", "rank_from"):
-            known.setdefault(rank or 0, []).append(pk)
-        search._rank_groups = known  # type: ignore[attr-defined]  # a cache for the rows rendered with this object
-    return known
+        known = shown_ranks(Candidate.objects.filter(search=search).only(*NEEDED))
+        search._shown_ranks = known  # type: ignore[attr-defined]  # a cache for the rows rendered with this object
+    return known.get(candidate.pk)
 
 
 def scorer_cell(candidate: Candidate, key: str) -> ScorerCell:

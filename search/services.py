@@ -26,7 +26,7 @@ class CannotSearch(UserError):
     code = "cannot_search"
 
 
-DEFAULT_SCORERS = tuple(SCORERS)
+DEFAULT_SCORERS = tuple(key for key, spec in SCORERS.items() if spec.default)
 
 
 @transaction.atomic
@@ -100,9 +100,13 @@ def search_stop(*, search: Search, actor: User) -> None:
 
 
 def search_end(*, search: Search, state: SearchState, kind_by: str = "", error: UserError | None = None) -> None:
-    """Final state of a search and of its unfinished rows, with the event that tells it. Runs in the caller's transaction."""
+    """Final state of a search and of its unfinished rows, with the event that tells it. Runs in the caller's transaction.
+
+    Failed rows are sent as well: from now on they can be tried again.
+    """
     open_rows = search.candidates.filter(state__in=[CandidateState.QUEUED, CandidateState.RUNNING])
-    changed = list(open_rows.values_list("pk", flat=True))
+    failed = search.candidates.filter(state=CandidateState.FAILED)
+    changed = [*open_rows.values_list("pk", flat=True), *failed.values_list("pk", flat=True)]
     open_rows.update(state=CandidateState.FINISHED if state == SearchState.FINISHED else CandidateState.STOPPED)
     fields = {"state": state, "finished": timezone.now(), "stage": state.label}
     if error is not None:

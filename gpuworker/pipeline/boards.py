@@ -12,6 +12,7 @@ from gpuworker.core.protocols import Estimate
 from gpuworker.core.ranking import Board, PriorScore, Row
 from search.events import event_add
 from search.models import Candidate, CandidateState, Search
+from search.ranks import shown_ranks
 
 ROW_FIELDS = [
     "position", "scores", "predicted", "low", "high", "why", "p_best", "rank_from", "rank_to", "history", "state",
@@ -41,8 +42,10 @@ def board_save(search: Search, candidates: Sequence[Candidate], scored: Board, s
     """A board after new predictions: only the rows that changed are written and sent. Runs in the caller's transaction.
 
     samples: what every live candidate has seen. The estimate's history grows when that number does.
+    A row may share its rank with others than before though nothing of its own changed; it is sent too.
     """
     changed: list[Candidate] = []
+    ranks = shown_ranks(candidates)
     for place, index in enumerate(_order(candidates, scored)):
         candidate, row = candidates[index], scored.rows[index]
         before = {name: getattr(candidate, name) for name in ROW_FIELDS}
@@ -52,12 +55,14 @@ def board_save(search: Search, candidates: Sequence[Candidate], scored: Board, s
         if before != {name: getattr(candidate, name) for name in ROW_FIELDS}:
             changed.append(candidate)
     Candidate.objects.bulk_update(changed, ROW_FIELDS)
+    moved = {pk for pk, rank in shown_ranks(candidates).items() if ranks.get(pk) != rank}
     stage = "Ranking done" if samples >= search.n_samples else f"Running candidates: {samples} of {search.n_samples} samples seen by all"
     fields: dict[str, Any] = {"verdict": _verdict(candidates, scored), "samples_done": samples, "stage": stage}
     if search.first_row_at is None and any(row.grade == "predicted" for row in scored.rows):
         fields["first_row_at"] = timezone.now()
     payload = {"samples": samples, "of": search.n_samples}
-    event_add(search, "rung", payload, rows=[candidate.pk for candidate in changed], fields=fields)  # type: ignore[arg-type]
+    rows = moved.union(candidate.pk for candidate in changed)
+    event_add(search, "rung", payload, rows=rows, fields=fields)  # type: ignore[arg-type]
 
 
 def _fill(candidate: Candidate, row: Row, n_samples: int, samples: int) -> None:

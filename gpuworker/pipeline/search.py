@@ -19,6 +19,7 @@ from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.protocols import CandidateView, TargetView
 from gpuworker.core.ranking import Board, Failed, Measured, Planned, Scored, board, prior, rank
 from gpuworker.core.sandbox import SandboxDefect
+from gpuworker.core.signatures.columns import in_label_order
 from gpuworker.pipeline.arrays import load_arrays
 from gpuworker.pipeline.boards import board_save, prior_save
 from gpuworker.pipeline.lease import Cancelled, Lease
@@ -26,6 +27,7 @@ from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import JobState
 from search.events import event_add
 from search.models import Candidate, CandidateState, PredictionChunk, Search, SearchState
+from search.ranks import shown_ranks
 from search.services import search_end
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ class SearchRun:
     def _read_views(self) -> None:
         arrays = load_arrays(self.search.sample_set.signature)
         self.target = TargetView(self.search.n_samples, arrays)
-        self.views = [CandidateView(_signature_of(candidate), self._known(candidate)) for candidate in self.candidates]
+        self.views = [CandidateView(_signature_of(candidate, self.search.labels), self._known(candidate)) for candidate in self.candidates]
         self.failed = [index for index, candidate in enumerate(self.candidates) if candidate.state == CandidateState.FAILED]
 
     def prior(self) -> None:
@@ -171,7 +173,8 @@ class SearchRun:
             self._save(board(self.target, self.views, self.search.scorers), last=False)
 
     def _fail(self, index: int, error: UserError) -> None:
-        candidate = self.candidates[index]
+        """The row says why. Those that shared its rank are sent with it: their bracket is another now."""
+        candidate, ranks = self.candidates[index], shown_ranks(self.candidates)
         self.views[index] = replace(self.views[index], log_probs=None)
         with self.lease.write():
             Candidate.objects.filter(pk=candidate.pk).update(
@@ -179,11 +182,12 @@ class SearchRun:
                 predicted=None, low=None, high=None, p_best=None, rank_from=None, rank_to=None, why=error.title[:400],
             )  # fmt: skip
             candidate.state = CandidateState.FAILED
+            moved = [pk for pk, rank in shown_ranks(self.candidates).items() if ranks[pk] != rank]
             event_add(
                 self.search,
                 "candidate_failed",
                 {"candidate": candidate.pk, "title": error.title, "detail": error.detail, "fix": error.fix},
-                rows=[candidate.pk],
+                rows=[candidate.pk, *moved],
             )
 
     def _save(self, scored: Board, *, last: bool) -> None:
@@ -209,9 +213,10 @@ class SearchRun:
         return np.concatenate(parts) if parts else None
 
 
-def _signature_of(candidate: Candidate) -> dict[str, NDArray[np.generic]]:
+def _signature_of(candidate: Candidate, search_labels: list[str]) -> dict[str, NDArray[np.generic]]:
+    """The stored arrays, those with one entry per label in the order of the search, as the predictions are."""
     signature = getattr(candidate.version, "signature", None)
-    return load_arrays(signature.arrays) if signature else {}
+    return in_label_order(load_arrays(signature.arrays), _columns(candidate.version.labels, search_labels)) if signature else {}
 
 
 def _columns(model_labels: list[str], search_labels: list[str]) -> list[int]:

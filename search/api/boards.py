@@ -31,13 +31,13 @@ from search.api.serializers import (
 )
 from search.difference import difference
 from search.evidence import evidence
-from search.exports import board_csv, board_document, board_row
+from search.exports import board_csv, board_document, board_row, board_rows
 from search.models import SearchState
 from search.plots.board import agreement_plot, frontier_plot, interval_plot
 from search.plots.svg import Plot
 from search.predictions import answers_of, disputed, disputed_order, leaders
 from search.reports import report_create
-from search.rows import board_candidates
+from search.rows import board_candidates, rank_of
 from search.services import candidate_retry
 
 EVENTS = 500
@@ -54,7 +54,7 @@ class CandidatesView(APIView):
     @extend_schema(responses={200: CandidateSerializer(many=True), **NOT_FOUND})
     def get(self, request: Request, pk: int) -> Response:
         search = search_for_user(request.user, pk)
-        return Response(CandidateSerializer([board_row(row) for row in board_candidates(search)], many=True).data)
+        return Response(CandidateSerializer(board_rows(search), many=True).data)
 
 
 class CandidateView(APIView):
@@ -74,7 +74,7 @@ class CandidateView(APIView):
             words = {"label": item.spec.label, "help": item.spec.help, "source": item.spec.source, "why": item.cell.why}
             told.append({"scorer": item.spec.key, "grade": item.grade, **figures, **words})
         document = {
-            "row": board_row(candidate),
+            "row": board_row(candidate, rank_of(candidate, search)),
             "history": candidate.history,
             "predicted_balance": candidate.predicted_balance,
             "told": told,
@@ -119,7 +119,7 @@ class DifferenceView(APIView):
             raise NotFound("This search repeats no other.")
         document = {
             "earlier": found.earlier.pk,
-            "added": [str(row.version.model) for row in found.added],
+            "added": [str(row.version.model) for row, _ in found.added],
             "gone": list(found.gone),
             "moved": [asdict(row) for row in found.moved],
         }

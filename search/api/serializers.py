@@ -155,6 +155,8 @@ class SearchDetailSerializer(SearchSerializer):
     counts = serializers.SerializerMethodField()
     eta_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
+    worker = serializers.SerializerMethodField()
+    done = serializers.SerializerMethodField()
 
     class Meta(SearchSerializer.Meta):
         fields = [
@@ -166,6 +168,8 @@ class SearchDetailSerializer(SearchSerializer):
             "counts",
             "eta_seconds",
             "waiting_reason",
+            "worker",
+            "done",
         ]
         read_only_fields = fields
 
@@ -182,19 +186,28 @@ class SearchDetailSerializer(SearchSerializer):
     def get_waiting_reason(self, search: Search) -> str:
         return str(self._header().get("waiting_reason", ""))
 
+    def get_worker(self, search: Search) -> str:
+        """Name of the worker that holds the search; empty where none does."""
+        return str(self._header().get("worker", ""))
+
+    def get_done(self, search: Search) -> float | None:
+        """Share of the planned predictions that were made, in [0, 1]."""
+        return self._header().get("done")
+
 
 class CandidateSerializer(serializers.Serializer[None]):
     """A row of the board. Shares lie in [0, 1]; null = not known. grade prior: nothing executed; predicted: executed, no labels."""
 
     id = serializers.IntegerField()
-    position = serializers.IntegerField(help_text="Place on the board from 1; ties keep an order but share rank_from to rank_to.")
+    position = serializers.IntegerField(help_text="Place on the board from 1; ties keep an order but share a rank.")
     model = serializers.CharField()
     version = serializers.IntegerField()
     title = serializers.CharField()
     licence = serializers.CharField(allow_blank=True)
     state = serializers.CharField()
     grade = serializers.ChoiceField(choices=["prior", "predicted"])
-    rank_from = serializers.IntegerField(allow_null=True)
+    rank = serializers.IntegerField(allow_null=True, help_text="As shown: rows that cannot be separated share the first of their places.")
+    rank_from = serializers.IntegerField(allow_null=True, help_text="One more than are better beyond chance.")
     rank_to = serializers.IntegerField(allow_null=True)
     predicted_accuracy = serializers.FloatField(allow_null=True)
     low = serializers.FloatField(allow_null=True)

@@ -17,7 +17,7 @@ from search.candidates import outlook
 from search.constraints import Constraints
 from search.difference import difference
 from search.forms import ShareForm
-from search.models import SampleSetState, Search, SearchState
+from search.models import CandidateState, SampleSetState, Search, SearchState
 from search.plots.board import agreement_plot, frontier_plot, interval_plot
 from search.predictions import answers_of, leaders
 from search.removal import search_delete
@@ -64,6 +64,7 @@ def search_detail(request: HttpRequest, pk: int) -> HttpResponse:
         **header_context(search),
         "candidates": list(board_candidates(search)),
         "columns": board_columns(search),
+        "states": CandidateState.values,
         "mine": mine,
         "share_form": ShareForm(user=user, initial=search.shared_with) if mine else None,
         "reports": search.reports.select_related("created_by").defer("payload")[:5],

@@ -115,8 +115,8 @@ export class Feed {
 
   #accept(message) {
     if (message.type === "ping") return;
-    const isNew = message.type === "snapshot" || message.seq > this.after;
-    if (isNew) {
+    // With the number already seen it brings the header only: what it tells of the queue and the worker is no event.
+    if (message.type === "snapshot" || message.seq >= this.after) {
       this.after = message.seq;
       this.onMessage(message);
     }

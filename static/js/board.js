@@ -65,7 +65,19 @@ class Board {
     this.feed.start();
   }
 
+  /** Offers the states that some row is in, and the chosen one; never while the person chooses. */
+  showStates() {
+    const field = this.stateField;
+    if (!field || document.activeElement === field) return;
+    const present = new Set(this.table.rows().map((row) => row.dataset.state));
+    const wanted = this.states.filter(({ value }) => !value || present.has(value) || value === field.value);
+    if (wanted.length !== field.options.length || wanted.some((option, index) => option !== field.options[index])) field.replaceChildren(...wanted);
+  }
+
   setupFilters() {
+    this.stateField = this.element.querySelector("[data-board-filter=state]");
+    this.states = [...(this.stateField?.options ?? [])];
+    this.stateField?.addEventListener("blur", () => this.showStates());
     for (const field of this.element.querySelectorAll("[data-board-filter]")) {
       const kind = field.dataset.boardFilter;
       const name = kind === "text" ? "filter" : "state";
@@ -76,6 +88,7 @@ class Board {
       });
       this.table.setFilter({ [kind]: field.value });
     }
+    this.showStates();
   }
 
   receive(message) {
@@ -88,7 +101,9 @@ class Board {
       morphChildren(this.header, parse(message.header));
       this.header.dispatchEvent(new CustomEvent("ms:swapped", { bubbles: true }));
     }
+    if (message.type !== "snapshot" && message.seq === Number(this.element.dataset.seq)) return;
     const changed = this.table.apply(message.rows ?? {}, message.order, { complete: message.type === "snapshot" });
+    this.showStates();
     restore(this.element);
     remark();
     changed.forEach(refreshDrawer);

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async as in_database
 from django.contrib.sessions.models import Session
 from django.db.models import F
+from django.utils import timezone
 
 from accounts.models import Team, User
 from accounts.services import membership_set
+from jobs.models import Job, JobState
 from search import consumers
 from search.board import board_update
+from search.dispatch import SEARCH_RUN
 from search.events import event_add
 from search.models import Candidate, Search, SearchState
 from search.services import search_share
@@ -60,6 +64,19 @@ async def test_whoever_has_seen_an_event_gets_what_came_after(search: Search, al
     async with opened(headers, search.pk, after=2) as socket:
         update = await socket.message()
         assert (update["type"], update["seq"], len(update["rows"])) == ("update", 3, 1)
+
+
+async def test_what_is_no_event_comes_with_the_header_alone(search: Search, alice: User, looks_often: None) -> None:
+    """Who works on it and how long the queue is: nobody adds an event to a search for that."""
+    async with opened(await in_database(cookie)(alice), search.pk) as socket:
+        first = await socket.message()
+        lease = timezone.now() + timedelta(hours=1)
+        await in_database(Job.objects.create)(
+            kind=SEARCH_RUN, subject_id=search.pk, label="x", state=JobState.RUNNING, worker="gpu-7", lease_until=lease
+        )
+        update = await socket.message()
+        assert "gpu-7" in update["header"] and "gpu-7" not in first["header"]
+        assert (update["type"], update["seq"], update["rows"]) == ("update", first["seq"], {})
 
 
 @pytest.mark.parametrize("after", ["99", "-1", "x", str(10**30), "%00"])

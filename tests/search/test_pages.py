@@ -13,7 +13,7 @@ from accounts.models import Team, User
 from catalog.models import ModelVersion
 from jobs.models import Job
 from search.dispatch import SEARCH_RUN
-from search.models import Candidate, SampleSet, SampleSetState, Search, SearchState
+from search.models import Candidate, CandidateState, SampleSet, SampleSetState, Search, SearchState
 from search.services import search_rerun
 from tests.conftest import client_for
 from tests.search.factories import fail, make_report, make_sampleset, make_search, make_version, run
@@ -27,7 +27,11 @@ def browser(alice: User) -> Client:
 
 def text(response: HttpResponse) -> str:
     """The words of the page, without markup."""
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", response.content.decode(), flags=re.S)
+    return words(response.content.decode())
+
+
+def words(markup: str) -> str:
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", markup, flags=re.S)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
@@ -148,6 +152,25 @@ def test_failures_name_cause_and_next_step(browser: Client, finished: Search) ->
     assert "No worker could run it. Start a worker." in words
     assert client_for(finished.owner).post(reverse("search:candidate_retry", args=[finished.pk, row.pk])).status_code == 302
     assert Candidate.objects.get(pk=row.pk).state == "queued"
+
+
+def test_a_failed_row_is_not_tried_again_while_the_search_runs(browser: Client, finished: Search) -> None:
+    row = finished.candidates.order_by("position")[2]
+    fail(row)
+    Search.objects.filter(pk=finished.pk).update(state=SearchState.RUNNING)
+    again = reverse("search:candidate_retry", args=[finished.pk, row.pk])
+    for url in (finished.get_absolute_url(), reverse("search:search_row", args=[finished.pk, row.pk])):
+        body = browser.get(url).content.decode()
+        assert "The model gave NaN on your samples." in body and again not in body
+        Search.objects.filter(pk=finished.pk).update(state=SearchState.FINISHED)
+        assert again in browser.get(url).content.decode()
+        Search.objects.filter(pk=finished.pk).update(state=SearchState.RUNNING)
+
+
+def test_the_state_filter_knows_every_state_a_row_can_have(browser: Client, finished: Search) -> None:
+    body = browser.get(finished.get_absolute_url()).content.decode()
+    select = body[body.index('id="board-state"') : body.index("</select>", body.index('id="board-state"'))]
+    assert re.findall(r'value="(\w+)"', select) == CandidateState.values
 
 
 def test_cannot_tell_shows_no_number(browser: Client, alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:

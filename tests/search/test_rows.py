@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from accounts.models import User
 from catalog.models import ModelVersion
-from search.models import Candidate, SampleSet, Search
-from search.rows import BASE_COLUMNS, board_columns, row_view, tie_of
+from search.models import Candidate, SampleSet, Search, SearchState
+from search.rows import BASE_COLUMNS, board_columns, row_view
 from tests.search.factories import fail, make_search, run
 
 
@@ -18,13 +18,13 @@ def test_before_it_ran_there_is_no_figure(alice: User, samples: SampleSet, versi
     candidate = rows(search)[0]
     candidate.predicted, candidate.rank_from = 0.9, 1  # whatever stands in the row, nothing was executed
     view = row_view(candidate, search)
-    assert (view.grade, view.value, view.rank, view.p_best) == ("prior", None, "", "")
+    assert (view.grade, view.value, view.rank, view.p_best) == ("prior", None, None, "")
 
 
 def test_cannot_tell_gives_a_cause_and_no_number(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
     search = run(make_search(alice, samples, versions), accuracies=(0.9, None, 0.6))
     view = row_view(rows(search)[1], search)
-    assert (view.grade, view.value, view.low, view.rank) == ("predicted", None, None, "")
+    assert (view.grade, view.value, view.low, view.rank) == ("predicted", None, None, None)
     assert view.cannot_tell == "Its label sets do not match."
 
 
@@ -32,18 +32,21 @@ def test_a_failed_row_keeps_no_figure_and_offers_another_try(finished: Search) -
     candidate = rows(finished)[0]
     fail(candidate)
     view = row_view(candidate, finished)
-    assert (view.value, view.rank, view.retry, view.grade) == (None, "", True, "prior")
+    assert (view.value, view.rank, view.retry, view.grade) == (None, None, True, "prior")
+    finished.state = SearchState.RUNNING
+    assert not row_view(candidate, finished).retry, "a run that has begun takes no row back in"
 
 
 def test_rows_of_one_rank_are_bracketed(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
     search = run(make_search(alice, samples, versions))
     search.candidates.update(rank_from=1, rank_to=3)
-    assert [tie_of(row, search) for row in rows(search)] == ["first", "middle", "last"]
+    ranks = [row_view(row, search).rank for row in rows(search)]
+    assert [(rank.rank, rank.tie) for rank in ranks if rank] == [(1, "first"), (1, "middle"), (1, "last")]
     assert {row_view(row, search).rank_range for row in rows(search)} == {"1–3"}
-    last = rows(search)[2]
-    fail(last)
+    fail(rows(search)[2])
     again = Search.objects.get(pk=search.pk)
-    assert [tie_of(row, again) for row in rows(again)] == ["first", "last", ""]
+    left = [row_view(row, again).rank for row in rows(again)]
+    assert [rank and rank.tie for rank in left] == ["first", "last", None]
 
 
 def test_p_best_is_never_shown_as_certain(finished: Search) -> None:

@@ -127,7 +127,8 @@ def test_each_end(started: Search, state: SearchState, error: UserError | None, 
     assert (started.state, kinds(started)[-1]) == (state, kind) and started.finished
     assert set(started.candidates.exclude(pk=broken.pk).values_list("state", flat=True)) == {rows}
     broken.refresh_from_db()
-    assert (broken.state, broken.updated_seq) == (CandidateState.FAILED, 1), "an ended row is not touched"
+    assert broken.state == CandidateState.FAILED, "an ended row keeps its state"
+    assert broken.updated_seq == started.last_seq, "but is told anew: from now on it can be tried again"
     assert (started.error_title, started.error_fix) == (("It broke.", "So.") if error else ("", ""))
 
 

@@ -137,6 +137,11 @@ class Feed:
         missed = {key for entry in self.log if entry["seq"] > after for key in entry["ids"]}
         return self.message("update", [key for key in self.rows if key in missed])
 
+    def tell(self, header: str) -> None:
+        """What is no event: the number stays, the header is another."""
+        for queue in self.sockets.values():
+            queue.put_nowait(self.message("update", []) | {"header": header})
+
     def push(self, change: dict[str, Any]) -> None:
         self.seq += 1
         self.final = change.get("final", False)
@@ -184,6 +189,7 @@ class Site:
                 "rows": rows,
                 "feed": self.feed,
                 "columns": COLUMNS,
+                "states": ["queued", "running", "eliminated", "finished", "failed", "stopped", "skipped"],
                 "accept": ".png,.jpg,.csv",
                 "messages": [],
             },
@@ -238,6 +244,8 @@ class Site:
                 self.feed, self.uploads, self.requests, self.fail_patches = Feed(), {}, [], 0
             case "push":
                 feed.push(order)
+            case "tell":
+                feed.tell(order["header"])
             case "cut":
                 feed.refuse = order["refuse"]
                 for queue in feed.sockets.values():

@@ -99,6 +99,37 @@ def test_filter_and_columns_are_in_the_address_and_survive_updates(tab: Page, si
     expect(tab.locator("th[data-col=latency]")).to_be_hidden()
 
 
+def test_the_state_filter_offers_what_is_there_and_what_was_chosen(tab: Page, site: Site) -> None:
+    open_board(tab, site)
+    states = tab.locator("#board-state")
+    offered = "select => [...select.options].map(option => option.value)"
+    assert states.evaluate(offered) == ["", "queued", "running", "eliminated", "failed", "skipped"]
+    states.select_option("queued")
+    tab.evaluate("document.activeElement.blur()")
+    site.control(do="push", rows={"d": {"state": "running"}, "a": {"state": "finished"}})
+    expect(tab.locator("[data-seq-shown]")).to_have_text("8")
+    assert states.evaluate(offered) == ["", "queued", "running", "eliminated", "finished", "failed", "skipped"]
+    assert tab.locator("tbody tr:visible").count() == 0
+    states.focus()
+    states.select_option("")
+    assert "queued" in states.evaluate(offered), "not while somebody chooses"
+    tab.evaluate("document.activeElement.blur()")
+    assert "queued" not in states.evaluate(offered)
+
+
+def test_a_header_alone_moves_nothing_else(tab: Page, site: Site) -> None:
+    open_board(tab, site)
+    tab.evaluate("window.updates = 0; document.addEventListener('board:updated', () => { window.updates += 1; })")
+    site.control(do="tell", header="<div><dt>Worker</dt><dd>gpu-7</dd></div>")
+    expect(tab.locator("[data-board-header]")).to_contain_text("gpu-7")
+    assert tab.evaluate("window.updates") == 0
+    assert tab.get_attribute("[data-board]", "data-seq") == "7"
+    expect(tab.locator("#status")).to_have_text("")
+    site.control(do="push", rows={"a": {"value": 87.0}})
+    expect(tab.locator("tr[data-id=a]")).to_contain_text("87.0 %")
+    assert tab.evaluate("window.updates") == 1
+
+
 def test_what_was_missed_during_a_cut_is_replayed(tab: Page, site: Site) -> None:
     open_board(tab, site)
     site.control(do="push", rows={"a": {"value": 87.0}})
