@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # the modalities import this module
+if TYPE_CHECKING:  # the modalities and the probes import this module
     from gpuworker.core.modalities.options import ReadOptions
+    from gpuworker.core.probes.vicinity import Vicinity
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -90,12 +91,14 @@ class ProbeView:
 @dataclass(frozen=True, slots=True)
 class TargetView:
     """The unlabelled samples as a scorer sees them: their number, their own signature arrays, and for the strategies that
-    use labelled probes the (n, D) float32 probe features of every sample and the probes themselves."""
+    use labelled probes the (n, D) float32 probe features of every sample and the probes themselves. vicinity: what was computed
+    from these two already (`probes.settle`), shared by all scorers of one search."""
 
     n: int
     signature: Arrays
     features: NDArray[np.float32] | None = None
     probes: ProbeView | None = None
+    vicinity: Vicinity | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

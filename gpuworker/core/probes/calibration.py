@@ -1,0 +1,71 @@
+"""How wrong predictions were where the truth is known, as tables of quantiles that intervals are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.core.metrics import ACCURACY, Metric
+
+F64 = NDArray[np.float64]
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+LEAST_SCALE = 0.05
+LEADERS = 5  # ranks that suffer from the winner's curse
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Three tables of quantiles at LEVELS, each of |predicted - true| over a scale.
+
+    every: all candidates; leaders: ranks 1 to 5; the scale of both is .05 + spread of the opinions. pairs: differences between a leader
+    and any other, whose scale is that of two errors that are shared where the two answer alike.
+    targets, publishers: number of pseudo-targets and of publishers that they come from; 0 for the table that a catalog starts with.
+    farthest: largest distance of a pseudo-target from its probes (`Vicinity.distance`). coverage: share of 90 % intervals
+    that held for a publisher whose own pseudo-targets were left out: of "every", of "leaders", of the "winner".
+    """
+
+    every: tuple[float, ...]
+    leaders: tuple[float, ...]
+    pairs: tuple[float, ...]
+    targets: int = 0
+    publishers: int = 0
+    farthest: float = np.inf
+    coverage: Mapping[str, float] = field(default_factory=dict)
+    metric: Metric = ACCURACY
+
+    def __post_init__(self) -> None:
+        if any(len(table) != len(LEVELS) or list(table) != sorted(table) for table in (self.every, self.leaders, self.pairs)):
+            raise ValueError(f"tables must hold {len(LEVELS)} ascending quantiles")
+
+    def quantile(self, table: Literal["every", "leaders", "pairs"], level: float) -> float:
+        return float(np.interp(level, LEVELS, getattr(self, table)))
+
+    def reach(self, scale: F64, order: F64, level: float) -> F64:
+        """(M,) scales and predictions -> half-widths that hold at `level`, wider for the first five."""
+        every, leaders = self.quantile("every", level), self.quantile("leaders", level)
+        last = np.sort(order)[::-1][:LEADERS][-1] if len(order) else 0.0
+        return np.asarray(scale * np.where(order >= last, max(every, leaders), every))
+
+    def document(self) -> dict[str, Any]:
+        """JSON-safe; `of_document` reads it back."""
+        return {**asdict(self), "farthest": None if np.isinf(self.farthest) else self.farthest}
+
+    @classmethod
+    def of_document(cls, stored: Mapping[str, Any]) -> Calibration:
+        metric = dict(stored["metric"])
+        costs = metric["costs"]
+        metric["costs"] = None if costs is None else tuple(tuple(row) for row in costs)
+        tables = {name: tuple(stored[name]) for name in ("every", "leaders", "pairs")}
+        farthest = np.inf if stored["farthest"] is None else stored["farthest"]
+        return cls(**{**stored, **tables, "farthest": farthest, "metric": Metric(**metric)})
+
+
+# What a catalog starts with: placeholder
+UNCALIBRATED = Calibration(
+    (0.7, 0.9, 1.1, 1.4, 1.6, 1.9, 2.4, 3.2), (0.7, 0.9, 1.1, 1.4, 1.6, 1.9, 2.4, 3.2), (0.7, 0.9, 1.1, 1.4, 1.6, 1.9, 2.4, 3.2)
+)

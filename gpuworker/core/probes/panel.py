@@ -1,0 +1,112 @@
+"""The candidates that answered the probes, judged together: label probabilities for every sample of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from gpuworker.core.probes.algebra import F32, F64, Axes, Logistic, logistic, principal_axes
+from gpuworker.core.probes.vicinity import Vicinity
+
+LEAST_LOG = -6.0
+ANSWER_AXES = 48
+ANSWER_SPREAD = 0.1
+STACK_STRENGTH = 0.1
+LOCAL, OVERALL = 8.0, 4.0  # weights of a model's accuracy near a sample and of its accuracy overall
+SURE = 0.98
+SHARED_ERRORS = 0.3  # share of identical wrong answers that unrelated models have
+MOST_VOTES = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """(n, C) label probabilities of the first n samples from four sources, and `mixed`, the mean of stack and votes."""
+
+    linear: F64
+    near: F64
+    stack: F64
+    votes: F64
+
+    @property
+    def mixed(self) -> F64:
+        return np.asarray((self.stack + self.votes) / 2)
+
+
+class Panel:
+    """Built from the probes' answers alone; asked again with more predictions while a search runs.
+
+    Letters: M models, R probes, n samples, C labels.
+    """
+
+    def __init__(self, vicinity: Vicinity, answers: Sequence[NDArray[np.floating[Any]]], n_labels: int) -> None:
+        """answers: M tables (R, C) of log-probabilities over the vicinity's probes. Raises ValueError for other shapes."""
+        expected = (len(vicinity.probes.labels), n_labels)
+        if any(table.shape != expected for table in answers):
+            raise ValueError(f"answers to the probes must be {expected}, found {sorted({table.shape for table in answers})}")
+        self.vicinity = vicinity
+        self.n_labels = n_labels
+        self._answers = answers
+        self.probe_votes = np.array([table.argmax(1) for table in answers], dtype=np.int64).reshape(len(answers), expected[0])
+
+    @cached_property
+    def right(self) -> F32:
+        """(M, R) 1 where a model answers a probe rightly."""
+        return np.asarray(self.probe_votes == self.vicinity.probes.labels, np.float32)
+
+    @cached_property
+    def overall(self) -> F64:
+        """(M,) g: mean of A2 and A3."""
+        return np.asarray(self.right @ ((self.vicinity.neighbour_weights + self.vicinity.importance_weights) / 2))
+
+    @cached_property
+    def voice(self) -> F64:
+        """(M, n) log odds that a model's vote on a sample is right, against each other label; 0 for one no better than chance."""
+        local = (self.vicinity.neighbours.kernel @ self.right.T.astype(np.float64)).T
+        chance = np.clip((LOCAL * local + OVERALL * np.clip(self.overall, 1 - SURE, SURE)[:, None]) / (LOCAL + OVERALL), 1 - SURE, SURE)
+        return np.asarray(np.maximum(np.log(chance * max(self.n_labels - 1, 1) / (1 - chance)), 0.0))
+
+    @cached_property
+    def weights(self) -> F64:
+        """(M,) votes each model counts for: models that make the same mistakes on the probes share theirs; four in all at most."""
+        if not len(self.probe_votes):
+            return np.zeros(0)
+        wrong = self.right == 0
+        number = wrong.sum(1)
+        alike = np.stack([((self.probe_votes == votes) & mistaken).sum(1) for votes, mistaken in zip(self.probe_votes, wrong, strict=True)])
+        shared = alike / np.maximum(np.minimum(number[:, None], number), 1)
+        np.fill_diagonal(shared, 1.0)
+        each = 1 / np.clip((shared - SHARED_ERRORS) / (1 - SHARED_ERRORS), 0, 1).sum(1)
+        return np.asarray(each * min(1.0, MOST_VOTES / each.sum()))
+
+    @cached_property
+    def _axes(self) -> Axes:
+        return principal_axes(_side_by_side(self._answers), ANSWER_AXES, ANSWER_SPREAD)
+
+    @cached_property
+    def _stack(self) -> Logistic:
+        return logistic(self._joined(self.vicinity.probe_points, self._answers), self.vicinity.probes.labels, STACK_STRENGTH)
+
+    def _joined(self, points: F64, tables: Sequence[NDArray[np.floating[Any]]]) -> F64:
+        return np.concatenate([points, self._axes(_side_by_side(tables))], axis=1) if tables else points
+
+    def posterior(self, log_probs: Sequence[F32], n: int) -> Posterior:
+        """M tables (n, C) over the first n samples -> label probabilities of those samples."""
+        linear = self.vicinity.linear_teacher(self.n_labels)[:n]
+        near = self.vicinity.near_teacher(self.n_labels)[:n]
+        stack = self._stack(self._joined(self.vicinity.points[:n], log_probs), self.n_labels)
+        evidence = (np.log(linear) + np.log(near)) / 2
+        rows = np.arange(n)
+        for table, weight, voice in zip(log_probs, self.weights, self.voice, strict=True):
+            evidence[rows, table.argmax(1)] += weight * voice[:n]
+        return Posterior(linear, near, stack, softmax(evidence, axis=1))
+
+
+def _side_by_side(tables: Sequence[NDArray[np.floating[Any]]]) -> F32:
+    """M tables (N, C) -> (N, M C), probabilities below e^-6 alike."""
+    return np.concatenate([np.clip(table, LEAST_LOG, 0.0).astype(np.float32) for table in tables], axis=1)

@@ -1,0 +1,171 @@
+"""Measuring how wrong predictions are: every publisher's probes in turn play the samples of a search, and the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.core.metrics import ACCURACY, Metric, observed
+from gpuworker.core.probes import Vicinity
+from gpuworker.core.probes.calibration import LEADERS, LEVELS, UNCALIBRATED, Calibration
+from gpuworker.core.protocols import CandidateView, ProbeView
+from gpuworker.core.scorers.anchor import Judged, judge, why_not
+from gpuworker.core.scorers.answers import ballots
+from gpuworker.core.scorers.intervals import LEVEL
+
+F64 = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+SAMPLES = 250
+LEAST_SAMPLES = 40
+LEAST_MODELS = 3
+HALVES = 3
+STARTING_WEIGHT = 4.0  # pseudo-targets' worth of the table that a catalog starts with
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoTarget:
+    """Probes that play the samples, those that stay probes, and the candidates that take part. publisher: whose probes play."""
+
+    rows: Rows
+    pool: Rows
+    models: tuple[int, ...]
+    publisher: int
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Of one pseudo-target, each over its scale. every: (M,), of all candidates in the order of their predictions, best first;
+    pairs: (P,), of differences between a leader and any other. distance: `Vicinity.distance`."""
+
+    publisher: int
+    every: F64
+    pairs: F64
+    distance: float
+
+
+def calibrate(probes: ProbeView, candidates: Sequence[CandidateView], metric: Metric = ACCURACY) -> Calibration:
+    """The table for searches among these candidates; to be stored and made anew when probes or candidates change.
+
+    Each publisher's probes play twice with that publisher removed altogether, its models too, and twice with half its probes kept;
+    one of each two with other label shares. A single publisher's probes are split into random halves, which shows less than another
+    publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as four pseudo-targets otherwise.
+    """
+    found = [errors for target in pseudo_targets(probes, candidates) if (errors := _errors(probes, candidates, target, metric))]
+    publishers = len(np.unique(probes.publishers))
+    if not found:
+        return replace(UNCALIBRATED, metric=metric)
+    coverage = _coverage(found) if publishers > 1 else {}
+    every, leaders, pairs = _tables(found)
+    if publishers < 2:
+        every, leaders, pairs = (np.maximum(mine, start) for mine, start in zip((every, leaders, pairs), _starting(), strict=True))
+    farthest = max(errors.distance for errors in found)
+    return Calibration(_told(every), _told(leaders), _told(pairs), len(found), publishers, farthest, coverage, metric)
+
+
+def pseudo_targets(probes: ProbeView, candidates: Sequence[CandidateView]) -> Iterator[PseudoTarget]:
+    """Deterministic. Publishers with fewer than 40 probes do not play, nor where fewer than 3 candidates or 50 probes would be left."""
+    probed = [index for index, view in enumerate(candidates) if view.probe_log_probs is not None]
+    n_labels = int(probes.labels.max()) + 1
+    every = np.arange(len(probes.labels))
+    names = np.unique(probes.publishers)
+    for place, name in enumerate(names):
+        own, others = every[probes.publishers == name], every[probes.publishers != name]
+        apart = tuple(index for index in probed if int(name) not in candidates[index].publishers)
+        for turn in range(2 if len(names) > 1 else 2 * HALVES):
+            rng = np.random.default_rng((place, turn))
+            shuffled = rng.permutation(own)
+            if len(names) > 1:
+                yield from _playable(_drawn(own, probes.labels, n_labels, rng, turn == 1), others, apart, int(name))
+            half = _drawn(shuffled[: len(own) // 2], probes.labels, n_labels, rng, (turn + place) % 2 == 0)
+            rest = np.concatenate([others, shuffled[len(own) // 2 :]])
+            yield from _playable(half, rest, tuple(probed), int(name))
+
+
+def _playable(rows: Rows, pool: Rows, models: tuple[int, ...], publisher: int) -> Iterator[PseudoTarget]:
+    if len(rows) >= LEAST_SAMPLES and len(models) >= LEAST_MODELS:
+        yield PseudoTarget(np.sort(rows), np.sort(pool), models, publisher)
+
+
+def _drawn(rows: Rows, labels: NDArray[np.int64], n_labels: int, rng: np.random.Generator, shifted: bool) -> Rows:
+    """At most 250 of the rows; shifted: at most half of them, with label shares from a Dirichlet draw."""
+    if not shifted:
+        return np.asarray(rng.permutation(rows)[:SAMPLES])
+    shares = rng.dirichlet(np.full(n_labels, 0.5 if n_labels > 2 else 1.0))
+    counts = np.bincount(labels[rows], minlength=n_labels)
+    chance = shares[labels[rows]] / np.maximum(counts, 1)[labels[rows]] + 1e-9
+    return np.asarray(rng.choice(rows, min(SAMPLES, len(rows) // 2), replace=False, p=chance / chance.sum()))
+
+
+def _errors(probes: ProbeView, candidates: Sequence[CandidateView], target: PseudoTarget, metric: Metric) -> Errors | None:
+    rest = ProbeView(probes.features[target.pool], probes.labels[target.pool], probes.publishers[target.pool])
+    vicinity = Vicinity(probes.features[target.rows], rest)
+    if why_not(vicinity):
+        return None
+    views = [
+        CandidateView({}, np.asarray(table[target.rows], np.float32), table[target.pool])
+        for index in target.models
+        if (table := candidates[index].probe_log_probs) is not None
+    ]
+    found = ballots(views)
+    if found is None:
+        return None
+    judged = judge(vicinity, views, found, metric)
+    truth = observed(metric, probes.labels[target.rows], judged.votes, found.n_labels)
+    return errors_of(judged, truth, target.publisher, vicinity.distance)
+
+
+def errors_of(judged: Judged, truth: F64, publisher: int, distance: float) -> Errors:
+    """(M,) true qualities -> how far the predictions were off."""
+    order = np.argsort(-judged.predicted, kind="stable")
+    off = judged.predicted - truth
+    shared = np.outer(judged.scale, judged.scale) * judged.pairs.agreement
+    apart = np.sqrt(np.maximum(judged.scale[:, None] ** 2 + judged.scale**2 - 2 * shared, 0.0))
+    first = order[:LEADERS]
+    differ = apart[first] > 1e-6
+    ratio = np.abs(off[first, None] - off)[differ] / apart[first][differ]
+    return Errors(publisher, (np.abs(off) / judged.scale)[order], ratio, distance)
+
+
+def _tables(found: Sequence[Errors], level_up: float = 1.0) -> tuple[F64, F64, F64]:
+    """Quantiles at LEVELS over pseudo-targets that count alike, mixed with the starting table."""
+    parts = [[e.every for e in found], [e.every[:LEADERS] for e in found], [e.pairs for e in found if len(e.pairs)]]
+    return tuple(_quantiles(part, start) for part, start in zip(parts, _starting(), strict=True))  # type: ignore[return-value]
+
+
+def _quantiles(parts: Sequence[F64], start: F64) -> F64:
+    """(M,) errors of each pseudo-target -> their quantiles at LEVELS."""
+    steps = np.linspace(0.5 / 50, 1 - 0.5 / 50, 50)
+    values = np.concatenate([*parts, np.interp(steps, (0.0, *LEVELS), (0.0, *start))])
+    weights = np.concatenate([*(np.full(len(part), 1 / len(part)) for part in parts), np.full(50, STARTING_WEIGHT / 50)])
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order]) / weights.sum()
+    return np.asarray(values[order][np.minimum(np.searchsorted(below, LEVELS), len(values) - 1)])
+
+
+def _coverage(found: Sequence[Errors]) -> dict[str, float]:
+    """Share of errors within the 90 % tables made without their publisher."""
+    held: dict[str, list[float]] = {"every": [], "leaders": [], "winner": []}
+    for publisher in {errors.publisher for errors in found}:
+        others = [errors for errors in found if errors.publisher != publisher]
+        if not others:
+            continue
+        every, leaders, _ = (float(np.interp(LEVEL, LEVELS, table)) for table in _tables(others))
+        for errors in (errors for errors in found if errors.publisher == publisher):
+            limit = np.where(np.arange(len(errors.every)) < LEADERS, max(every, leaders), every)
+            within = errors.every <= limit
+            held["every"].append(float(within.mean()))
+            held["leaders"].append(float(within[:LEADERS].mean()))
+            held["winner"].append(float(within[0]))
+    return {name: round(float(np.mean(values)), 4) for name, values in held.items() if values}
+
+
+def _starting() -> tuple[F64, F64, F64]:
+    return np.array(UNCALIBRATED.every), np.array(UNCALIBRATED.leaders), np.array(UNCALIBRATED.pairs)
+
+
+def _told(table: F64) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.round(table, 4))

@@ -1,0 +1,128 @@
+"""ANCHOR: what every answer is worth where labelled probes, nearby probes and the candidates' own answers meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.core.metrics import ACCURACY, Metric, expected, observed
+from gpuworker.core.probes import Panel, Posterior, Vicinity, vicinity_of
+from gpuworker.core.probes.calibration import LEAST_SCALE, UNCALIBRATED, Calibration
+from gpuworker.core.protocols import CandidateView, Estimate, TargetView
+from gpuworker.core.scorers.answers import NOT_RUN, Ballots, ballots, told
+from gpuworker.core.scorers.consensus import Voters, em, voters
+from gpuworker.core.scorers.intervals import LEVEL, Z
+from gpuworker.core.scorers.probe_answers import NO_PROBES
+from gpuworker.core.scorers.sampling import Pairs, paired, sampling_covariance
+
+F64 = NDArray[np.float64]
+
+MIN_PROBES = 50
+UNPROBED = "It has not answered the labelled probes, so this rests on the answers of the others."
+FEW_PROBES = f"An estimate needs at least {MIN_PROBES} labelled probes of two labels."
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The candidates that ran, judged on the n samples that all of them have.
+
+    ran: (M,) their indexes. predicted: (M,) expected quality. opinions: by name, (M,) what each source alone expects, NaN where it
+    cannot tell. posterior: label probabilities of the samples and their sources. votes: (M, n). probed: (M,) bool.
+    """
+
+    ran: NDArray[np.int64]
+    predicted: F64
+    opinions: Mapping[str, F64]
+    posterior: Posterior
+    votes: NDArray[np.int64]
+    probed: NDArray[np.bool_]
+
+    metric: Metric = ACCURACY
+
+    @property
+    def scale(self) -> F64:
+        """(M,) .05 + standard deviation of the opinions: how far from the truth a prediction may be, up to a factor."""
+        return np.asarray(LEAST_SCALE + np.nanstd(np.stack(list(self.opinions.values())), axis=0))
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        return paired(self.posterior.mixed, self.votes)
+
+    @cached_property
+    def sampling(self) -> F64:
+        """(M, M) covariance of what chance adds: the samples are a few of many."""
+        return sampling_covariance(self.metric, self.posterior.mixed, self.votes, self.pairs)
+
+    def covariance(self, calibration: Calibration) -> F64:
+        """(M, M) of predicted minus true quality, for differences: models that answer alike err alike."""
+        factor = calibration.quantile("pairs", LEVEL) / Z
+        return np.asarray(factor**2 * np.outer(self.scale, self.scale) * self.pairs.agreement + self.sampling)
+
+    def estimates(self, count: int, calibration: Calibration) -> list[Estimate]:
+        """One for each of `count` candidates. An interval holds what sources of error made of pseudo-targets, and what chance adds."""
+        reach = calibration.reach(self.scale, self.predicted, LEVEL)
+        half = np.sqrt(reach**2 + Z**2 * np.diag(self.sampling))
+        answers = [Estimate(None, why=NOT_RUN)] * count
+        for index, value, side, known in zip(self.ran, self.predicted, half, self.probed, strict=True):
+            low, high = max(0.0, value - side), min(1.0, value + side)
+            answers[index] = Estimate(float(value), float(low), float(high), LEVEL, "" if known else UNPROBED)
+        return answers
+
+
+def anchor(target: TargetView, candidates: Sequence[CandidateView]) -> list[Estimate]:
+    """value in [0, 1]: accuracy expected under label probabilities that are anchored in labelled probes; 90 % interval.
+
+    The probabilities are the mean of two posteriors. S: a regression on features and on the candidates' answers, fitted on the probes.
+    Q: two teachers of the probes and the candidates' votes, each weighted by its accuracy on nearby probes, shared mistakes counted
+    once and the crowd capped at four votes. Cannot tell without probes or predictions.
+    """
+    found, vicinity = ballots(candidates), vicinity_of(target)
+    why = why_not(vicinity)
+    if found is None or vicinity is None or why:
+        return told(len(candidates), found, np.zeros(0)) if found is None else [Estimate(None, why=why)] * len(candidates)
+    return judge(vicinity, candidates, found).estimates(len(candidates), UNCALIBRATED)
+
+
+def why_not(vicinity: Vicinity | None) -> str:
+    """Why these probes carry no prediction, or an empty string."""
+    if vicinity is None:
+        return NO_PROBES
+    labels = vicinity.probes.labels
+    return FEW_PROBES if len(labels) < MIN_PROBES or (labels == labels[0]).all() else ""
+
+
+def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:
+    """found: `ballots(candidates)`. Raises ValueError where probes and candidates have different labels."""
+    n, n_labels = found.votes.shape[1], found.n_labels
+    if vicinity.probes.labels.max() >= n_labels:
+        raise ValueError("candidates and probes of one search must share one label space")
+    tables = [candidates[index].probe_log_probs for index in found.ran]
+    probed = np.array([table is not None for table in tables])
+    panel = Panel(vicinity, [table for table in tables if table is not None], n_labels)
+    posterior = panel.posterior([rows for rows, known in zip(found.log_probs, probed, strict=True) if known], n)
+    opinions = {name: np.full(len(tables), np.nan) for name in ("probe_cells", "probe_neighbours", "probe_importance")}
+    for name, weights in zip(opinions, (vicinity.cell_weights, vicinity.neighbour_weights, vicinity.importance_weights), strict=True):
+        opinions[name][probed] = observed(metric, vicinity.probes.labels, panel.probe_votes, n_labels, weights)
+    for name, table in _sources(posterior, found.votes, n_labels).items():
+        opinions[name] = expected(metric, table, found.votes)
+    return Judged(found.ran, expected(metric, posterior.mixed, found.votes), opinions, posterior, found.votes, probed, metric)
+
+
+def _sources(posterior: Posterior, votes: NDArray[np.int64], n_labels: int) -> dict[str, F64]:
+    """By name, (n, C) label probabilities: three from the probes, two from the candidates' agreement alone."""
+    crowd = voters(votes)
+    if not len(crowd.votes):
+        crowd = Voters(votes[:1], np.ones(1))
+    tally = np.tensordot(crowd.weights, np.eye(n_labels)[crowd.votes], axes=1)
+    top = np.isclose(tally, tally.max(1, keepdims=True))
+    return {
+        "linear": posterior.linear,
+        "stack": posterior.stack,
+        "votes": posterior.votes,
+        "dawid_skene": em(crowd, n_labels)[0],
+        "majority": top / top.sum(1, keepdims=True),
+    }
