@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("formats", "web")
+NAMES = ("formats", "ranking", "web")
 
 
 def main(argv: list[str]) -> int:

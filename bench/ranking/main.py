@@ -1,0 +1,93 @@
+"""How well models are ranked without labels, on tasks found in a folder of data.
+
+    ./dev bench ranking --data FOLDER [--targets FOLDER2] [--seeds 0,1,2] --out FILE
+
+A zoo of small networks is trained for every task and seed (kept in a cache); every domain then plays the target whose models and probes
+are hidden, and every scorer of the product ranks the rest through the product's own functions. --targets takes the target domains from
+another folder, joined by equal label names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from bench.ranking.loading import Job, jobs
+from bench.ranking.report import figures, tables
+from bench.ranking.run import QUICK, Outcome, Plan, run_job
+from bench.report import write_report
+from gpuworker.zoo.store import default_folder
+
+SEEDS = "0,1,2"
+PROCESSES = 2
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="./dev bench ranking", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--data", type=Path, required=True, help="folder of labelled data: activity/ image/ text/ nlp/ em/")
+    found.add_argument("--targets", type=Path, help="another such folder: targets come from it, zoos and probes from --data")
+    found.add_argument("--seeds", default=SEEDS, help=f"comma-separated, one zoo each (default {SEEDS}; --quick: the first)")
+    found.add_argument("--tasks", default="", help="comma-separated names; default: all that are found")
+    found.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    found.add_argument("--cache", type=Path, default=default_folder(), help="trained zoos are kept here (default %(default)s)")
+    found.add_argument("--quick", action="store_true", help="one seed, small zoos, three targets per task: minutes, and rough figures")
+    found.add_argument("--traps", action="store_true", help="also hostile and broken catalogs")
+    found.add_argument("--labels", action="store_true", help="also what a few labels of the samples are worth")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    plan = replace(QUICK if options.quick else Plan(), traps=options.traps, labels=options.labels)
+    found, skipped = jobs(options.data, options.targets, [name for name in options.tasks.split(",") if name])
+    for entry in skipped:
+        print(f"left out  {entry.name}: {entry.reason}", flush=True)
+    if not found:
+        print("No task was found.", flush=True)
+        return 1
+    outcomes = run_all(options.cache, found, seeds[:1] if options.quick else seeds, plan)
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    refused = [entry for outcome in outcomes for entry in outcome.skipped]
+    left_out = [asdict(entry) for entry in dict.fromkeys([*skipped, *refused])]
+    figure, table = figures(rows), tables(outcomes, left_out)
+    write_report(options.out, "ranking", figure, table)
+    _print_tables(table)
+    for name, value in figure.items():
+        print(f"{name:40} {value}")
+    return 0
+
+
+def run_all(cache: Path, found: Sequence[Job], seeds: Sequence[int], plan: Plan, processes: int = PROCESSES) -> list[Outcome]:
+    """Tasks and seeds in processes of one thread each, the largest first; outcomes in order of task and seed."""
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
+    work = sorted(((job, seed) for job in found for seed in seeds), key=lambda pair: -len(pair[0].task.domains))
+    done: dict[tuple[str, int], Outcome] = {}
+    started = time.monotonic()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(run_job, cache, job, seed, plan): (job.task.name, seed) for job, seed in work}
+        for future in as_completed(running):
+            name, seed = running[future]
+            done[name, seed] = future.result()
+            print(f"{time.monotonic() - started:6.0f} s  {name}, seed {seed}: {len(done)} of {len(work)}", flush=True)
+    return [done[job.task.name, seed] for job in found for seed in seeds]
+
+
+def _print_tables(table: dict[str, list[dict[str, object]]]) -> None:
+    for name in ("methods", "regret1 by task", "tau by task", "intervals", "traps"):
+        rows = table.get(name, [])
+        if rows:
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            print(f"\n{name}")
+            print(" ".join(f"{column[:18]:>18}" for column in columns))
+            for row in rows:
+                print(" ".join(f"{'' if row.get(column) is None else row[column]!s:>18}" for column in columns))
+    print()

@@ -1,0 +1,133 @@
+"""Running the protocol on one task and seed: every episode, every method, and where asked for the traps and the price of labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.ranking.aggregate import Row
+from bench.ranking.arrays import Pool, Scored
+from bench.ranking.episodes import MAIN_SIZE, SIZES, Episode, Kind, Mode, episodes
+from bench.ranking.loading import Job, load
+from bench.ranking.methods import BOARD, Ranking, rankings
+from bench.ranking.metrics import figures, interval_figures, mean_error
+from bench.ranking.traps import TRAPS, trapped
+from gpuworker.zoo.recipes import MODELS
+from gpuworker.zoo.tasks import Skipped
+
+TRAP_TARGETS = 4
+BUDGETS = (5, 10, 20, 40, 100)
+LABEL_DRAWS = 5
+CLEAN, FEW_SAMPLES, LABEL_SHIFT = "clean", "few_samples", "label_shift"
+NARROW = (BOARD, "anchor", "a_only", "dawid_skene", "majority_vote", "random")
+"""Methods that also run on other numbers of samples and in traps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run on every task and seed. models: in each zoo. most_targets: domains of a task that play the target."""
+
+    modes: tuple[Mode, ...] = ("unseen", "seen")
+    kinds: tuple[Kind, ...] = ("natural", "shifted")
+    sizes: tuple[int, ...] = SIZES
+    traps: bool = False
+    labels: bool = False
+    models: int = MODELS
+    most_targets: int = 1_000
+
+
+QUICK = Plan(modes=("unseen",), sizes=(MAIN_SIZE,), models=24, most_targets=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """rows: figures of all episodes. skipped: target domains that do not fit. domains: that played."""
+
+    task: str
+    seed: int
+    modality: str
+    domains: tuple[str, ...]
+    models: int
+    probes: int
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def run_job(cache: Path, job: Job, seed: int, plan: Plan) -> Outcome:
+    """Trains what is not in the cache, then ranks."""
+    warnings.filterwarnings("ignore", category=RuntimeWarning)
+    pool, scored, skipped = load(cache, job, seed, plan.models)
+    played = scored[: plan.most_targets]
+    rows = [row for episode in main_episodes(pool, played, seed, plan) for row in rows_of(episode)]
+    if plan.traps:
+        rows += list(_trap_rows(pool, played, seed))
+    if plan.labels:
+        rows += [row for episode in episodes(pool, played, seed, ("unseen",), plan.kinds) for row in _label_rows(episode)]
+    names = tuple(target.name for target in played)
+    return Outcome(job.task.name, seed, pool.modality, names, len(pool.sources), len(pool.label), tuple(rows), tuple(skipped))
+
+
+def main_episodes(pool: Pool, scored: Sequence[Scored], seed: int, plan: Plan) -> Iterator[Episode]:
+    """All modes and kinds at the main size; other sizes for natural targets that no model has seen."""
+    yield from episodes(pool, scored, seed, plan.modes, plan.kinds)
+    others = [size for size in plan.sizes if size != MAIN_SIZE]
+    yield from episodes(pool, scored, seed, ("unseen",), ("natural",), others)
+
+
+def rows_of(episode: Episode, trap: str = "") -> list[Row]:
+    """One row per method; all of them at the main size outside traps."""
+    about = episode.about
+    whole = about.size == MAIN_SIZE and not trap
+    found = rankings(episode, None if whole else NARROW)
+    return [
+        Row(about.task, about.seed, about.target, about.mode, about.kind, about.n, about.size, key, _figures(ranking, episode), trap)
+        for key, ranking in found.items()
+    ]
+
+
+def _figures(ranking: Ranking, episode: Episode) -> dict[str, float]:
+    if not ranking.told and np.isnan(ranking.scores).all():
+        return {}
+    found = figures(ranking.scores, episode.truth)
+    found |= {"told": ranking.told, "milliseconds": ranking.milliseconds, "passes": len(episode.truth) * ranking.forward}
+    if len(ranking.values) and (error := mean_error(ranking.values, episode.truth)) is not None:
+        found["mae"] = error
+    if len(ranking.low):
+        found |= interval_figures(ranking.low, ranking.high, ranking.values, episode.truth)
+    if episode.f1 is not None:
+        found |= {f"f1.{name}": value for name, value in figures(ranking.scores, episode.f1).items() if name in ("regret1", "tau")}
+    return found
+
+
+def _trap_rows(pool: Pool, scored: Sequence[Scored], seed: int) -> Iterator[Row]:
+    """Natural unseen targets, a few of each task, other ones for other seeds."""
+    turn = np.random.default_rng(seed).permutation(len(scored))[:TRAP_TARGETS]
+    for target in [scored[int(place)] for place in turn]:
+        for episode in episodes(pool, [target], seed, ("unseen",), ("natural",)):
+            yield from rows_of(episode, CLEAN)
+            for trap in TRAPS:
+                yield from rows_of(trapped(trap, episode, pool, target), trap)
+        for episode in episodes(pool, [target], seed, ("unseen",), ("natural",), SIZES[:1]):
+            yield from rows_of(episode, FEW_SAMPLES)
+        for episode in episodes(pool, [target], seed, ("unseen",), ("shifted",)):
+            yield from rows_of(episode, LABEL_SHIFT)
+
+
+def _label_rows(episode: Episode) -> Iterator[Row]:
+    """What so many labels of samples drawn at random are worth, by accuracy on them alone."""
+    about = episode.about
+    votes = np.stack([view.log_probs.argmax(1) for view in episode.candidates if view.log_probs is not None])
+    for budget in BUDGETS:
+        found = [figures(_labelled(votes, episode.answers, budget, draw), episode.truth) for draw in range(LABEL_DRAWS)]
+        mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        yield Row(about.task, about.seed, about.target, about.mode, about.kind, budget, budget, "random_labels", mean, "labels")
+
+
+def _labelled(votes: NDArray[np.int64], answers: NDArray[np.int64], budget: int, draw: int) -> NDArray[np.float64]:
+    picked = np.random.default_rng([draw, budget]).permutation(len(answers))[:budget]
+    return np.asarray((votes[:, picked] == answers[picked]).mean(1))
