@@ -12,6 +12,7 @@ from accounts.models import Role, Team, User, Visibility
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Review
 from catalog.services.models import ModelDetails
 from catalog.spec_form import SpecFields, as_text
+from gpuworker.core.texts import nests_deeper
 
 LICENCES = (
     "apache-2.0",
@@ -85,7 +86,7 @@ class VersionForm(SpecFields):
             options = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise forms.ValidationError(f"This is not JSON: {error}") from error
-        if not isinstance(options, dict):
+        if not isinstance(options, dict) or nests_deeper(options):
             raise forms.ValidationError("This must be a JSON object.")
         return options
 

@@ -1,4 +1,4 @@
-"""Texts from outside that a database or a page cannot take as they are. Torch-free."""
+"""Texts and JSON from outside that a database or a page cannot take as they are. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MARK = "\ufffd"
+MAX_NESTING = 64
 
 
 def is_storable(text: str) -> bool:
@@ -24,6 +25,18 @@ def storable(value: Any) -> Any:
     if isinstance(value, dict):
         return {storable(key): storable(item) for key, item in value.items()}
     return value
+
+
+def nests_deeper(value: Any, levels: int = MAX_NESTING) -> bool:
+    """Whether a JSON value has more lists and objects within each other than `levels`.
+
+    Python parses thousands, depending on its version and on who calls; whatever then walks the value by recursion, or stores it, breaks.
+    """
+    layer = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        inside = (item for outer in layer for item in (outer.values() if isinstance(outer, dict) else outer))
+        layer = [item for item in inside if isinstance(item, dict | list)]
+    return bool(layer)
 
 
 def visible(text: str) -> str:
