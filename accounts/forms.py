@@ -10,6 +10,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role, Scope, Team, User
+from accounts.services import email_is_taken
 
 LIFETIMES = {"7": _("7 days"), "30": _("30 days"), "90": _("90 days"), "365": _("1 year")}
 
@@ -37,9 +38,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
     def clean_email(self) -> str:
-        """An e-mail signs in as well as a name does, so that it must be one person's."""
         email = str(self.cleaned_data["email"])
-        if email and User.objects.filter(email__iexact=email).exclude(pk=self.instance.pk).exists():
+        if email_is_taken(email=email, user=self.instance):
             raise forms.ValidationError(_("Another account uses this e-mail."))
         return email
 

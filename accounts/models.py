@@ -12,7 +12,6 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 
 class Role(models.TextChoices):
@@ -46,9 +45,9 @@ class User(AbstractUser):
         """Teams in which this person may do what `role` may."""
         return Team.objects.filter(memberships__user=self, memberships__role__in=Role.at_least(role))
 
-    @cached_property
+    @property
     def is_curator(self) -> bool:
-        """Whether anything may wait for this person's review; asked by every page, once a request."""
+        """Whether anything may ever wait for this person's review."""
         return self.is_superuser or self.teams_with_role(Role.CURATOR).exists()
 
 
@@ -131,6 +130,12 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint})"
+
+    @property
+    def scope_labels(self) -> list[str]:
+        """What it may do, in words; a scope of another time by its name."""
+        labels = dict(Scope.choices)
+        return [str(labels.get(scope, scope)) for scope in self.scopes]
 
     @property
     def is_live(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -25,6 +26,22 @@ def personal_team_create(*, user: User) -> Team:
     team = Team.objects.create(slug=slug, name=user.get_full_name() or user.get_username(), personal_of=user)
     Membership.objects.create(user=user, team=team, role=Role.ADMIN)
     return team
+
+
+def email_is_taken(*, email: str, user: User) -> bool:
+    """An e-mail signs in as well as a name does, so that it must be one person's."""
+    return bool(email) and User.objects.filter(email__iexact=email).exclude(pk=user.pk).exists()
+
+
+@transaction.atomic
+def profile_save(*, user: User) -> User:
+    """Save the person. Only the e-mail on the profile signs in and resets the password; one that stood there before no longer does."""
+    user.save()
+    known = EmailAddress.objects.filter(user=user)
+    known.exclude(email__iexact=user.email).delete()
+    if user.email and not known.exists():
+        EmailAddress.objects.create(user=user, email=user.email.lower(), primary=True)
+    return user
 
 
 @transaction.atomic

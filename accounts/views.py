@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.access import team_for_user
 from accounts.forms import MemberForm, ProfileForm, TeamForm, TokenForm
 from accounts.models import ApiToken, Membership, Role, Team, User
-from accounts.services import LastAdmin, membership_set, team_create, token_create, token_revoke
+from accounts.services import LastAdmin, membership_set, profile_save, team_create, token_create, token_revoke
 
 
 @login_required
@@ -23,7 +23,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = _person(request)
     form = ProfileForm(request.POST or None, instance=User.objects.get(pk=user.pk))
     if request.method == "POST" and form.is_valid():
-        form.save()
+        profile_save(user=form.save(commit=False))
         messages.success(request, _("Your profile was saved."))
         return redirect("accounts:settings")
     return render(request, "accounts/profile.html", {"form": form, "tab": "profile"}, status=400 if form.errors else 200)

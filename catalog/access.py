@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404
 
 from accounts.models import Role, Team, User
@@ -61,6 +62,16 @@ def review_for_user(user: Person, team_slug: str, name: str, number: int) -> Mod
     if version is None:
         raise Http404("No such version.")
     return version
+
+
+def has_curating(user: User) -> bool:
+    """Whether the review queue is worth a place in this person's navigation: they curate a team that is not only theirs, or
+    something waits in it. Everybody is admin of their personal team, and most never review anything there. One query.
+    """
+    if user.is_superuser:
+        return True
+    waiting = ModelVersion.objects.waiting().filter(model__team=OuterRef("pk"))
+    return user.teams_with_role(Role.CURATOR).filter(~Q(personal_of=user) | Exists(waiting)).exists()
 
 
 def file_for_user(user: Person, team_slug: str, name: str, number: int, file_id: int) -> VersionFile:

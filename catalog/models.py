@@ -123,12 +123,15 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
             state=VersionState.PUBLISHED, model__in=RegisteredModel.objects.visible_to(user), model__published_version=models.F("pk")
         )
 
+    def waiting(self) -> ModelVersionQuerySet:
+        """Versions that wait for a review."""
+        return self.filter(state=VersionState.IN_REVIEW, model__deleted=None)
+
     def in_queue_of(self, user: User) -> ModelVersionQuerySet:
         """Versions that wait for a review this person may give."""
-        waiting = self.filter(state=VersionState.IN_REVIEW, model__deleted=None)
         if user.is_superuser:
-            return waiting
-        return waiting.filter(model__team__in=user.teams_with_role(Role.CURATOR))
+            return self.waiting()
+        return self.waiting().filter(model__team__in=user.teams_with_role(Role.CURATOR))
 
 
 class ModelVersion(models.Model):

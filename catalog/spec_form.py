@@ -167,7 +167,16 @@ def _pair(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """A stored document as a person edits it."""
-    # The database forgets the order of keys; this is the one people write.
+    """A stored document as a person edits it: the database forgets the order of keys, the schema knows the one people write."""
     ordered = {key: document[key] for key in ("schema", "modality", "input", "output", "labels") if key in document}
+    if isinstance(ordered.get("input"), dict):
+        place = _places(ordered.get("modality", ""))
+        ordered["input"] = dict(sorted(ordered["input"].items(), key=lambda item: place.get(item[0], len(place))))
     return json.dumps(ordered, indent=2, ensure_ascii=False)
+
+
+def _places(modality: str) -> dict[str, int]:
+    """Where each field of a modality's input stands in its schema."""
+    schema = input_spec.INPUTS.get(modality, {"properties": {}})
+    names = dict.fromkeys(name for option in schema.get("oneOf", [schema]) for name in option["properties"])
+    return {name: place for place, name in enumerate(names)}

@@ -46,7 +46,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "searches": searches,
         "models": list(recent),
         "drafts": list(mine.order_by("-id")[:SHOWN]),
-        "waiting": ModelVersion.objects.in_queue_of(user).count() if user.is_curator else 0,
+        "waiting": ModelVersion.objects.in_queue_of(user).count(),
         "demos": SampleSet.objects.filter(demo=True).visible_to(user).order_by("id")[:3],
         "steps": steps if not all(step.done for step in steps) else [],
         **uploader_context(),

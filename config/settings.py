@@ -122,12 +122,14 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["accounts.templatetags.units"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "accounts.context.shell",
+                "catalog.context.navigation",
             ],
         },
     },
@@ -185,6 +187,23 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Modelshop: "
+ACCOUNT_FORMS = {
+    "login": "accounts.auth_forms.SignInForm",
+    "signup": "accounts.auth_forms.SignUpForm",
+    "change_password": "accounts.auth_forms.ChangePasswordForm",
+    "set_password": "accounts.auth_forms.SetPasswordForm",
+    "reset_password": "accounts.auth_forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.auth_forms.ResetPasswordKeyForm",
+    "reauthenticate": "accounts.auth_forms.ReauthenticateForm",
+}
+MFA_FORMS = {
+    "authenticate": "accounts.auth_forms.SecondStepForm",
+    "reauthenticate": "accounts.auth_forms.SecondStepAgainForm",
+    "activate_totp": "accounts.auth_forms.ActivateAppForm",
+}
+MFA_TOTP_ISSUER = "Modelshop"
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # no e-mail is ever verified, see ACCOUNT_EMAIL_VERIFICATION
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend" if env("EMAIL_HOST") else "django.core.mail.backends.console.EmailBackend"
 EMAIL_HOST = env("EMAIL_HOST", "localhost")
 EMAIL_PORT = env_int("EMAIL_PORT", 25)

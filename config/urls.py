@@ -13,6 +13,8 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}img/logo.svg"), name="favicon"),
     path("readyz", health.ready, name="readyz"),
     path("admin/", admin.site.urls),
+    # One person, one e-mail: it is changed on the profile, never in allauth's list of addresses.
+    path("accounts/email/", RedirectView.as_view(pattern_name="accounts:settings"), name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("", home.home, name="home"),
     path("", include("catalog.urls")),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
-from django.template.defaultfilters import filesizeformat
-
 from accounts.models import User
+from accounts.sizes import size_text
 from catalog.models import ModelVersion
 from search.constraints import Constraints
 from search.models import SampleSet
@@ -24,9 +23,9 @@ FIELDS: Mapping[str, str] = {
     "max_memory_bytes": "max_memory",
 }
 _MEASURES: Mapping[str, tuple[Callable[[ModelVersion], float | None], Callable[[float], str]]] = {
-    "max_size_bytes": (lambda version: version.size_bytes, filesizeformat),
+    "max_size_bytes": (lambda version: version.size_bytes, size_text),
     "max_latency_ms": (lambda version: version.latency_ms, lambda ms: f"{ms:.3g} ms"),
-    "max_memory_bytes": (lambda version: version.memory_bytes, filesizeformat),
+    "max_memory_bytes": (lambda version: version.memory_bytes, size_text),
 }
 
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
-from django.template.defaultfilters import filesizeformat
 
 from accounts.models import User
+from accounts.sizes import size_text
 from catalog.models import ModelVersion
 from gpuworker.core.compatibility import compatible
 from gpuworker.core.specs import MODALITIES
@@ -127,7 +127,7 @@ def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str) -> l
             "size",
             "They are larger than you allow",
             "max_size_bytes",
-            _over(constraints.max_size_bytes, lambda v: v.size_bytes, filesizeformat),
+            _over(constraints.max_size_bytes, lambda v: v.size_bytes, size_text),
         ),
         _Rule(
             "latency",
@@ -139,7 +139,7 @@ def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str) -> l
             "memory",
             "They need more memory than you allow",
             "max_memory_bytes",
-            _over(constraints.max_memory_bytes, lambda v: v.memory_bytes, filesizeformat),
+            _over(constraints.max_memory_bytes, lambda v: v.memory_bytes, size_text),
         ),
     ]
 

@@ -14,10 +14,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.sizes import size_text
 from gpuworker.core.door import HEAD, detect
 from gpuworker.core.errors import FormatRefused, UnreadableModel, UserError
 from gpuworker.core.specs import FORMATS
@@ -36,7 +36,7 @@ def upload_create(*, owner: User, purpose: str, name: str, size: int) -> Upload:
     if size > settings.UPLOAD_MAX_BYTES:
         raise TooLarge(
             "The file is too large.",
-            detail=f"{name} has {filesizeformat(size)}; at most {filesizeformat(settings.UPLOAD_MAX_BYTES)} are taken.",
+            detail=f"{name} has {size_text(size)}; at most {size_text(settings.UPLOAD_MAX_BYTES)} are taken.",
             fix="Split it, or ask the operator to raise UPLOAD_MAX_BYTES.",
         )
     if shutil.disk_usage(settings.UPLOAD_DIR).free < size:
@@ -109,7 +109,7 @@ def _receive(upload: Upload, body: store.Readable, sha256: bytes | None) -> User
         raise TooLarge(
             "The request holds too many bytes.",
             detail=f"{upload.name}: {room} bytes fit here, of which one request may send at most {tus.CHUNK_MAX_BYTES}.",
-            fix=f"Send the file in pieces of at most {filesizeformat(tus.CHUNK_MAX_BYTES)}.",
+            fix=f"Send the file in pieces of at most {size_text(tus.CHUNK_MAX_BYTES)}.",
         ) from error
     except store.BadChecksum as error:
         detail = f"{upload.name} from byte {start}: the SHA-256 of what came is {error.found}. Nothing of it was kept."

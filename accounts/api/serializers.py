@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.forms import LIFETIMES, scope_choices
 from accounts.models import ApiToken, Membership, Role, Team, User
+from accounts.services import email_is_taken
 
 
 class MeSerializer(serializers.ModelSerializer[User]):
@@ -15,6 +16,11 @@ class MeSerializer(serializers.ModelSerializer[User]):
         model = User
         fields = ["id", "username", "first_name", "last_name", "email", "shortcuts", "is_staff"]
         read_only_fields = ["id", "username", "is_staff"]
+
+    def validate_email(self, email: str) -> str:
+        if self.instance is not None and email_is_taken(email=email, user=self.instance):
+            raise serializers.ValidationError("Another account uses this e-mail.")
+        return email
 
 
 class MemberSerializer(serializers.ModelSerializer[Membership]):

@@ -31,7 +31,7 @@ from accounts.api.serializers import (
     TokenSerializer,
 )
 from accounts.models import ApiToken, Membership, Role, Team, User
-from accounts.services import membership_set, team_create, token_create, token_revoke
+from accounts.services import membership_set, profile_save, team_create, token_create, token_revoke
 
 
 class ReadByToken(generics.GenericAPIView):  # type: ignore[type-arg]
@@ -53,6 +53,13 @@ class MeView(ReadByToken, generics.RetrieveUpdateAPIView):  # type: ignore[type-
     def get_object(self) -> User:
         assert isinstance(self.request.user, User)
         return User.objects.get(pk=self.request.user.pk)
+
+    def perform_update(self, serializer: BaseSerializer[User]) -> None:
+        user = serializer.instance
+        assert isinstance(user, User)
+        for name, value in serializer.validated_data.items():
+            setattr(user, name, value)
+        profile_save(user=user)
 
 
 class TeamListView(ReadByToken, generics.ListCreateAPIView):  # type: ignore[type-arg]

@@ -19,20 +19,9 @@ from catalog.requests import person
 from catalog.summary import Bar, bars, confidence_labels
 
 PAGE_SIZES = {"table": 50, "cards": 24}
-TABLE_COLUMNS = (
-    "name",
-    "task",
-    "modality",
-    "labels",
-    "architecture",
-    "parameters",
-    "size",
-    "latency",
-    "accuracy",
-    "licence",
-    "team",
-    "updated",
-)
+MOST_SPEC_CHARACTERS = 20_000
+# Modality and team stand below task and name; they are chosen in the rail, and cards sort by them too.
+TABLE_COLUMNS = ("name", "task", "labels", "accuracy", "latency", "parameters", "size", "architecture", "licence", "updated")
 ROW_FIELDS = (
     *("name", "title", "summary", "task", "modality", "licence", "visibility", "updated", "architecture", "parameters", "size_bytes"),
     *("accuracy", "latency_ms", "n_labels", "published_version_id", "team__slug", "team__name"),
@@ -198,8 +187,18 @@ def model_detail(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model, version = context["model"], context["version"]
     assert isinstance(model, RegisteredModel)
     context["aliases"] = model.aliases.select_related("version").defer("version__program", "version__spec")
-    context["signature"] = Signature.objects.defer("arrays").filter(version=version).first() if isinstance(version, ModelVersion) else None
+    if isinstance(version, ModelVersion):
+        context["signature"] = Signature.objects.defer("arrays").filter(version=version).first()
+        context |= _spec(version)
     return render(request, "catalog/model_detail.html", context)
+
+
+def _spec(version: ModelVersion) -> dict[str, object]:
+    """The input spec in words, and as a document unless it is too long to be read on a page (a tokenizer has megabytes)."""
+    if not version.spec:
+        return {}
+    document = "" if "tokenizer" in version.spec["input"] else as_text(version.spec)
+    return {"spec_facts": spec_facts(version.spec), "spec_text": document if len(document) <= MOST_SPEC_CHARACTERS else ""}
 
 
 @login_required

@@ -6,10 +6,10 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from accounts.sizes import size_text
 from catalog import services
 from catalog.access import model_for_user, versions_for_user
 from catalog.forms import AliasForm, DetailsForm
@@ -102,5 +102,5 @@ def model_purge(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model = model_for_user(request.user, team, name, deleted=True)
     label = str(model)
     freed = services.model_purge(model=model, actor=person(request))
-    messages.success(request, f"Purged {label}: {filesizeformat(freed)} freed.")
+    messages.success(request, f"Purged {label}: {size_text(freed)} freed.")
     return redirect(reverse("catalog:deleted_list"))

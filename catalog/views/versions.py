@@ -8,9 +8,10 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.defaultfilters import filesizeformat
 from django.views.decorators.http import require_POST
 
+from accounts.sizes import size_text
+from accounts.templatetags.units import size
 from catalog import services
 from catalog.access import version_for_user, versions_for_user
 from catalog.downloads import original
@@ -68,10 +69,10 @@ def _facts(version: ModelVersion) -> list[tuple[str, str]]:
         ("Format", version.get_format_display()),
         ("Architecture", version.architecture or "–"),
         ("Parameters", compact(version.parameters)),
-        ("File size", filesizeformat(version.size_bytes or 0)),
-        ("Tensor bytes", filesizeformat(version.tensor_bytes or 0)),
+        ("File size", size(version.size_bytes)),
+        ("Tensor bytes", size(version.tensor_bytes)),
         ("Latency per sample", milliseconds(version.latency_ms)),
-        ("Memory", filesizeformat(version.memory_bytes or 0)),
+        ("Memory", size(version.memory_bytes)),
         ("Operators", f"{sum(operators.values())} of {len(operators)} kinds"),
         ("Labels", ", ".join(version.labels[:20])),
         ("Self-reported accuracy", percent(signature.accuracy) if signature else "–"),
@@ -138,7 +139,7 @@ def reference_withdraw(request: HttpRequest, team: str, name: str, number: int) 
     if not ReferenceSample.objects.filter(version=version).exists():
         raise Http404("This version has no reference sample.")
     freed = services.reference_withdraw(version=version, actor=person(request))
-    messages.success(request, f"Withdrawn. The kept rows are deleted ({filesizeformat(freed)}).")
+    messages.success(request, f"Withdrawn. The kept rows are deleted ({size_text(freed)}).")
     return redirect(version)
 
 

@@ -8,13 +8,13 @@ from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.paging import page_by_id
+from accounts.sizes import size_text
 from gpuworker.core.errors import UserError
 from gpuworker.core.specs import MODALITIES
 from jobs.models import Job
@@ -87,7 +87,7 @@ def uploader_context() -> dict[str, object]:
         "max_bytes": settings.UPLOAD_MAX_BYTES,
         "modalities": list(MODALITIES.values()),
         "limits": _("Up to %(size)s a file, any number of files. Deleted after %(days)d days, with all that derives from them.")
-        % {"size": filesizeformat(settings.UPLOAD_MAX_BYTES), "days": settings.SAMPLE_RETENTION_DAYS},
+        % {"size": size_text(settings.UPLOAD_MAX_BYTES), "days": settings.SAMPLE_RETENTION_DAYS},
     }
 
 
@@ -216,5 +216,5 @@ def _deleted_text(name: str, gone: Footprint) -> str:
     return _("%(name)s is deleted, with %(searches)s: %(size)s freed.") % {
         "name": name,
         "searches": searches,
-        "size": filesizeformat(gone.bytes),
+        "size": size_text(gone.bytes),
     }

@@ -18,12 +18,19 @@ const LAZY = { "[data-board]": () => import("ms/board"), "[data-uploader]": () =
 
 const focus = (element) => element.focus();
 
+/** Where one is may lie beyond the edge of a row of tabs on a narrow window. */
+function showCurrent(link) {
+  const row = link.closest("nav");
+  row.scrollLeft = link.offsetLeft - (row.clientWidth - link.offsetWidth) / 2;
+}
+
 async function bindAll(root) {
   for (const bind of [bindTheme, bindSelection, bindToasts, bindReltime, bindAutosubmit, bindTray, bindDrawer]) bind(root);
   for (const [selector, load] of Object.entries(LAZY)) {
     if (root.querySelector(selector) || root.matches?.(selector)) (await load()).bind(root);
   }
   bindOnce(root, "[data-autofocus]", focus);
+  bindOnce(root, ":is(.tabs, .site-nav) [aria-current]", showCurrent);
 }
 
 // htmx 4 names its events with colons; `ms:swapped` is ours, for content that our own modules put in place.

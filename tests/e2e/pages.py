@@ -55,7 +55,6 @@ VIEWS = [
     View("account_logout", "/accounts/logout/"),
     View("account_inactive", "/accounts/inactive/", who=None),
     View("account_reauthenticate", "/accounts/reauthenticate/"),
-    View("account_email", "/accounts/email/"),
     View("account_email_verification_sent", "/accounts/confirm-email/", who=None),
     View("account_confirm_email", "/accounts/confirm-email/no-such-key/", who=None),
     View("account_change_password", "/accounts/password/change/"),
@@ -123,7 +122,7 @@ NO_PAGES = {
     "a file": ["catalog:file_download", "search:search_csv", "search:search_json", "mfa_download_recovery_codes", "schema"],
     "for machines": ["healthz", "readyz", "favicon", "jobs:metrics", "uploads:collection", "uploads:item"],
     "sends on to another page unless in the middle of that step": [
-        "account_set_password", "account_confirm_login_code", "mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp",
-        "mfa_view_recovery_codes", "mfa_generate_recovery_codes",
+        "account_email", "account_set_password", "account_confirm_login_code", "mfa_authenticate", "mfa_reauthenticate",
+        "mfa_deactivate_totp", "mfa_view_recovery_codes", "mfa_generate_recovery_codes",
     ],
 }  # fmt: skip

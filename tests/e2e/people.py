@@ -107,7 +107,7 @@ class Desk:
 
 def sign_in(page: Page, who: str, password: str) -> None:
     page.goto("/accounts/login/")
-    page.get_by_label("Login").fill(who)
+    page.get_by_label("Username or e-mail").fill(who)
     page.get_by_label("Password").fill(password)
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/")

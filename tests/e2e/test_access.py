@@ -36,7 +36,7 @@ def test_somebody_not_signed_in_is_sent_to_sign_in_and_comes_back(desk: Desk) ->
         page.goto(address)
         assert "/accounts/login/" in page.url, address
     page.goto("/models/?modality=text")
-    page.get_by_label("Login").fill("demo")
+    page.get_by_label("Username or e-mail").fill("demo")
     page.get_by_label("Password").fill(desk.password("demo"))
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models/?modality=text")
@@ -59,7 +59,7 @@ def test_a_viewer_neither_publishes_for_the_team_nor_operates(desk: Desk) -> Non
 def test_a_form_from_before_is_refused_with_a_way_on(desk: Desk) -> None:
     page = desk.open(None, expected=("status of 403",))
     page.goto("/accounts/login/")
-    page.get_by_label("Login").fill("demo")
+    page.get_by_label("Username or e-mail").fill("demo")
     page.get_by_label("Password").fill("whatever it is")
     page.context.clear_cookies()
     page.get_by_role("main").get_by_role("button", name="Sign in").click()

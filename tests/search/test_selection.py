@@ -47,7 +47,7 @@ def good(alice: User, team: Team) -> ModelVersion:
         ("labels", {"labels": ["yes", "no"]}, {"label_key": label_key(LABELS)}, "yes, no", "label_key"),
         ("licence", {"licence": "GPL-3.0"}, {"licences": ("MIT",)}, "GPL-3.0", "licences"),
         ("licence", {"licence": ""}, {"licences": ("MIT",)}, "no licence stated", "licences"),
-        ("size", {"size_bytes": 3_000_000}, {"max_size_bytes": 2_000_000}, "2.9\xa0MB, limit 1.9\xa0MB", "max_size_bytes"),
+        ("size", {"size_bytes": 3_000_000}, {"max_size_bytes": 2_000_000}, "3\xa0MB, limit 2\xa0MB", "max_size_bytes"),
         ("latency", {"latency_ms": 7.5}, {"max_latency_ms": 5.0}, "7.5 ms, limit 5 ms", "max_latency_ms"),
         ("latency", {"latency_ms": None}, {"max_latency_ms": 5.0}, "not measured", "max_latency_ms"),
     ],

@@ -176,7 +176,7 @@ class Site:
     # Pages
 
     def render(self, name: str, nonce: str) -> str:
-        user = SimpleNamespace(is_authenticated=True, is_curator=True, is_staff=True, get_username=lambda: "alice")
+        user = SimpleNamespace(is_authenticated=True, is_staff=True, get_username=lambda: "alice")
         form = DemoForm({"name": "", "latency": "x", "device": "t4", "licence": ["mit"], "visible": "team"})
         rows = list(self.feed.rows.values())
         return render_to_string(
@@ -185,6 +185,7 @@ class Site:
                 "request": SimpleNamespace(user=user, csp_nonce=nonce),
                 "csrf_token": "demo-token",
                 "nav": "searches",
+                "curates": True,
                 "form": form,
                 "rows": rows,
                 "feed": self.feed,
