@@ -16,6 +16,8 @@ from catalog.filters import FACETS, ModelFilters, parse_filters
 from catalog.models import ModelVersion, RegisteredModel, Signature
 from catalog.paging import SORTS, Page, Sort, page_of, parse_sort
 from catalog.requests import person
+from catalog.spec_form import as_text
+from catalog.spec_words import spec_facts
 from catalog.summary import Bar, bars, confidence_labels
 
 PAGE_SIZES = {"table": 50, "cards": 24}
