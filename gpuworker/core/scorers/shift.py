@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.protocols import CandidateView, TargetView
+from gpuworker.core.separability import separability
 from gpuworker.core.signatures.features import sketch_rows
-from gpuworker.core.signatures.separability import separability
 
 SELF_QUANTILE = 2  # place of .95 in features.SELF_LEVELS
 

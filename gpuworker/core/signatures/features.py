@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.protocols import Arrays
+from gpuworker.core.separability import separability
 from gpuworker.core.signatures.inputs import Parts, SignatureInput, array_order
-from gpuworker.core.signatures.separability import separability
 
 SKETCH_ROWS = (64, 128)
 SKETCH_BYTES = 98_304

@@ -3,11 +3,11 @@ import pytest
 
 from gpuworker.core import signatures, specs
 from gpuworker.core.errors import ExecutionFailed
+from gpuworker.core.separability import separability
 from gpuworker.core.signatures.atc_thresholds import threshold
 from gpuworker.core.signatures.columns import PER_LABEL, in_label_order
 from gpuworker.core.signatures.features import sketch_rows
 from gpuworker.core.signatures.inputs import array_order, groups
-from gpuworker.core.signatures.separability import separability
 from gpuworker.core.signatures.word_counts import joint_columns, take_columns, word_id
 
 RNG = np.random.default_rng(5)
