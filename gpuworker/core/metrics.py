@@ -37,6 +37,13 @@ class Metric:
             if table.ndim != 2 or table.shape[0] != table.shape[1] or not np.isfinite(table).all() or table.min() < 0 or table.max() <= 0:
                 raise ValueError("costs must be a square table of numbers from 0 up, not all 0")
 
+    @property
+    def name(self) -> str:
+        """As in a sentence: "predicted accuracy"."""
+        return {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "f1": "F1", "cost": "saved cost"}[
+            self.kind
+        ]
+
 
 ACCURACY = Metric()
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from gpuworker.core.metrics import ACCURACY, Metric
+from gpuworker.core.ranking.grounds import Doubt
 from gpuworker.core.ranking.standing import Standing
 from gpuworker.core.scorers.consensus import MIN_SAMPLES
 from gpuworker.core.scorers.intervals import Z
@@ -16,6 +18,8 @@ SURE = 0.8
 CHANCE = 0.05
 FEW_LABELS, MANY_LABELS = 8, 100
 ALIKE = 0.98
+
+_CANNOT = "Cannot tell which of {} models is best on your samples."
 
 Kind = Literal["recommend", "tie", "cannot_tell"]
 
@@ -36,7 +40,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a verdict rests on beside the standing. predicted: value, low, high by candidate index. why: the scorers' own cause."""
+    """What a verdict rests on beside the standing. predicted: value, low, high by candidate index. why: the scorers' own cause.
+
+    doubt: why labelled probes carry no recommendation here. left: candidates that were taken out of the race before.
+    """
 
     n: int
     candidates: int
@@ -45,6 +52,9 @@ class Facts:
     identical: bool
     unlike_all: bool
     why: str
+    doubt: Doubt | None = None
+    left: int = 0
+    metric: Metric = ACCURACY
 
 
 def verdict(facts: Facts, places: Standing | None) -> Verdict:
@@ -60,6 +70,8 @@ def verdict(facts: Facts, places: Standing | None) -> Verdict:
             "Take the smallest or fastest of them, or drop harder samples.",
             facts.ran,
         )
+    if facts.doubt is not None:
+        return Verdict("cannot_tell", _CANNOT.format(len(facts.ran)), facts.doubt.cause, facts.doubt.next_step)
     if places is None:
         return _cannot_tell(facts)
     top = places.leaders()
@@ -86,7 +98,8 @@ def _no_basis(facts: Facts) -> Verdict | None:
     if len(facts.ran) > 1:
         return None
     known = facts.predicted.get(facts.ran[0])
-    found = "" if known is None else f" Its predicted accuracy is {_percent(known[0])} ({_percent(known[1])} to {_percent(known[2])})."
+    name = facts.metric.name
+    found = "" if known is None else f" Its predicted {name} is {_percent(known[0])} ({_percent(known[1])} to {_percent(known[2])})."
     return Verdict(
         "cannot_tell",
         f"Only one model has run, so there is nothing to compare it with.{found}",
@@ -98,7 +111,7 @@ def _no_basis(facts: Facts) -> Verdict | None:
 def _cannot_tell(facts: Facts) -> Verdict:
     return Verdict(
         "cannot_tell",
-        f"Cannot tell which of {len(facts.ran)} models is best on your samples.",
+        _CANNOT.format(len(facts.ran)),
         facts.why or "Not every model has a prediction, and one without could be the best.",
         "Label 20 samples, or admit more candidates by relaxing a constraint.",
     )
@@ -108,10 +121,10 @@ def _recommend(facts: Facts, leader: int, p_best: float) -> Verdict:
     value, low, high = facts.predicted[leader]
     return Verdict(
         "recommend",
-        f"One model stands out: predicted accuracy {_percent(value)} ({_percent(low)} to {_percent(high)}), "
+        f"One model stands out: predicted {facts.metric.name} {_percent(value)} ({_percent(low)} to {_percent(high)}), "
         f"best of {len(facts.ran)} with probability {_percent(p_best)}.",
         f"It is ahead of every other model on the same {facts.n} samples.{_caution(facts)}",
-        "Use it, or label 20 samples to confirm its accuracy.",
+        f"Use it, or label 20 samples to confirm its {facts.metric.name}.",
         (leader,),
     )
 
@@ -129,7 +142,8 @@ def _tie(facts: Facts, places: Standing, top: np.ndarray[tuple[int], np.dtype[np
     return Verdict(
         "tie",
         f"{len(leaders)} of {len(facts.ran)} models lead and cannot be separated yet.",
-        f"On the same {facts.n} samples their predicted accuracies differ by less than the uncertainty of the difference.{_caution(facts)}",
+        f"On the same {facts.n} samples they differ in predicted {facts.metric.name} by less than the uncertainty of the difference."
+        f"{_caution(facts)}",
         step,
         leaders,
     )
@@ -154,7 +168,8 @@ def _labels_to_separate(places: Standing, first: int, second: int) -> tuple[int 
 def _caution(facts: Facts) -> str:
     waiting = facts.candidates - len(facts.ran)
     unlike = " Your samples look unlike every reference sample, so this rests on the models' agreement alone." if facts.unlike_all else ""
-    return unlike + (f" {_count(waiting, 'candidate')} did not take part." if waiting else "")
+    absent = f" {_count(waiting, 'candidate')} did not take part." if waiting else ""
+    return unlike + absent + (f" {_count(facts.left, 'candidate')} had left the race before." if facts.left else "")
 
 
 def _count(number: int, noun: str) -> str:

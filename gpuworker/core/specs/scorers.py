@@ -67,6 +67,31 @@ def _needs(*keys: str) -> frozenset[str]:
 # fmt: off
 SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ScorerSpec(
+        "anchor", "ANCHOR", "probes", "higher", "accuracy", _needs("predictions", "probes"),
+        "Accuracy expected when labelled probes, their neighbourhoods and the candidates' answers say what each sample is",
+        "ranking notes, section 5", predicts_accuracy=True, default=True,
+    ),
+    ScorerSpec(
+        "a_only", "Competence on probes", "probes", "higher", "accuracy", _needs("probes"),
+        "Accuracy on the labelled probes that are most like your samples; nothing is run on your samples",
+        "ranking notes, section 3", default=True,
+    ),
+    ScorerSpec(
+        "probe_cells", "Probes by cells", "probes", "higher", "accuracy", _needs("probes"),
+        "Accuracy on the probes in each cell of a shared codebook, weighted by the share of your samples there",
+        "ranking notes, section 3",
+    ),
+    ScorerSpec(
+        "probe_neighbours", "Nearest probes", "probes", "higher", "accuracy", _needs("probes"),
+        "Accuracy on the 20 probes nearest to each of your samples",
+        "ranking notes, section 3",
+    ),
+    ScorerSpec(
+        "probe_importance", "Weighted probes", "probes", "higher", "accuracy", _needs("probes"),
+        "Accuracy on the probes, weighted so that they look like your samples",
+        "Sugiyama et al., JMLR 2007",
+    ),
+    ScorerSpec(
         "jsd_hist", "Histogram distance (JSD)", "paper", "lower", "score", _needs("value_histogram|word_counts"),
         "Jensen-Shannon divergence between the value (or word) histograms of reference and samples, in [0, ln 2]",
         SEED_PAPER, default=True,
