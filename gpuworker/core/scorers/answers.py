@@ -61,7 +61,7 @@ class Ballots:
 
     @property
     def n_labels(self) -> int:
-        return self.log_probs[0].shape[1]
+        return int(self.log_probs[0].shape[1])
 
     @property
     def why(self) -> str:

@@ -10,6 +10,7 @@ from gpuworker.core.signatures.divergence import normalised
 from gpuworker.core.signatures.word_counts import joint_columns, take_columns
 
 WORDS = 300
+NO_WORDS = "The behaviour signature or your samples have no words to compare."
 
 
 def joint_frequencies(a: Arrays, b: Arrays, part: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -97,6 +97,11 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
         SEED_PAPER, default=True,
     ),
     ScorerSpec(
+        "hellinger_sq", "Histogram distance (Hellinger)", "paper", "lower", "score", _needs("value_histogram|word_counts"),
+        "Squared Hellinger distance between the same histograms, in [0, 1]",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
         "l2_center", "Distance of centres", "paper", "lower", "score", _needs("value_center|word_counts"),
         "Euclidean distance between the mean reference sample and the mean sample",
         SEED_PAPER, default=True,
@@ -105,6 +110,46 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
         "adaptivity_pairs", "Adaptivity", "paper", "higher", "score", _needs("value_groups|word_counts"),
         "Pairs of reference and sample groups closer than the median over all pairs, per sample group",
         SEED_PAPER, default=True,
+    ),
+    ScorerSpec(
+        "adaptivity_coverage", "Coverage", "paper", "lower", "score", _needs("value_groups|word_counts"),
+        "How far each cluster of samples is from the nearest cluster of the reference, on average, in [0, ln 2]",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
+        "word_jsd", "Word distance (JSD)", "paper", "lower", "score", _needs("word_counts"),
+        "Jensen-Shannon divergence between the frequencies of the 300 most frequent words; texts and pairs only",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
+        "word_l2", "Word distance (L2)", "paper", "lower", "score", _needs("word_counts"),
+        "Euclidean distance between the frequencies of the 300 most frequent words; texts and pairs only",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
+        "word_adaptivity", "Word adaptivity", "paper", "higher", "score", _needs("word_counts"),
+        "Pairs of reference and sample groups whose words are closer than the median; texts and pairs only",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
+        "lsh_jsd", "Near histograms (LSH)", "paper", "lower", "score", _needs("value_histogram"),
+        "Histogram distance of those that hash tables find near, below 0.1; the others are not told",
+        SEED_PAPER,
+    ),
+    ScorerSpec(
+        "minhash_jaccard", "Shared words (MinHash)", "paper", "higher", "score", _needs("word_counts"),
+        "Words that reference and samples share, as a share of the words of either; texts and pairs only",
+        "Broder, SEQUENCES 1997; arXiv 2010.09474",
+    ),
+    ScorerSpec(
+        "mmd", "Mean discrepancy (MMD)", "distance", "lower", "score", _needs("features"),
+        "Distance between the mean kernel embeddings of reference and samples",
+        "Gretton et al., JMLR 2012",
+    ),
+    ScorerSpec(
+        "fid", "Frechet distance", "distance", "lower", "score", _needs("features"),
+        "Distance between normal distributions fitted to reference and samples on 16 axes",
+        "Heusel et al., NeurIPS 2017",
     ),
     ScorerSpec(
         "source_accuracy", "Self-reported accuracy", "confidence", "higher", "accuracy", _needs("accuracy"),
@@ -117,9 +162,80 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
         "Garg et al., ICLR 2022", predicts_accuracy=True, default=True,
     ),
     ScorerSpec(
+        "average_confidence", "Average confidence", "confidence", "higher", "accuracy", _needs("predictions"),
+        "Mean of the highest probability: the accuracy of a calibrated model",
+        "Hendrycks and Gimpel, ICLR 2017",
+    ),
+    ScorerSpec(
+        "calibrated_confidence", "Calibrated confidence", "confidence", "higher", "accuracy", _needs("calibration", "predictions"),
+        "The same after the temperature that calibrates the model on its reference sample",
+        "Guo et al., ICML 2017",
+    ),
+    ScorerSpec(
+        "doc", "Difference of confidences", "confidence", "higher", "accuracy", _needs("accuracy", "output_stats", "predictions"),
+        "Held-out accuracy less the confidence lost between reference and samples",
+        "Guillory et al., ICCV 2021",
+    ),
+    ScorerSpec(
+        "cot", "Optimal transport", "confidence", "higher", "accuracy", _needs("calibration", "class_histogram", "predictions"),
+        "1 - cost of moving the calibrated predictions onto labels in the balance of the reference sample",
+        "Lu et al., NeurIPS 2023",
+    ),
+    ScorerSpec(
+        "label_shift_accuracy", "Accuracy under label shift", "confidence", "higher", "accuracy",
+        _needs("accuracy", "calibration", "predictions"),
+        "Recall of each label on the reference sample, weighted by the balance of labels that fits the predictions best",
+        "Saerens et al., Neural Computation 2002",
+    ),
+    ScorerSpec(
+        "entropy", "Entropy", "confidence", "lower", "score", _needs("predictions"),
+        "Mean entropy of the predicted distributions, in [0, ln C]",
+        "Grandvalet and Bengio, NeurIPS 2004",
+    ),
+    ScorerSpec(
+        "nuclear_norm", "Nuclear norm", "confidence", "higher", "score", _needs("predictions"),
+        "Sum of the singular values of all predictions: sure answers, spread over labels, give 1",
+        "Deng et al., ICML 2023",
+    ),
+    ScorerSpec(
+        "infomax", "Mutual information", "confidence", "higher", "score", _needs("predictions"),
+        "Entropy of the mean prediction less the mean entropy, in [0, ln C]",
+        "Krause et al., NeurIPS 2010",
+    ),
+    ScorerSpec(
+        "mano", "Logit norm (MaNo)", "confidence", "higher", "score", _needs("predictions"),
+        "Fourth-power mean of the normalised logits",
+        "Xie et al., NeurIPS 2024",
+    ),
+    ScorerSpec(
+        "dispersion", "Dispersion", "confidence", "higher", "score", _needs("predictions"),
+        "Part of the samples' spread that lies between the predicted labels, in [0, 1]",
+        "Xie et al., NeurIPS 2023",
+    ),
+    ScorerSpec(
         "dawid_skene", "Consensus (Dawid-Skene)", "consensus", "higher", "accuracy", _needs("predictions"),
         "Expected accuracy when the label of each sample is inferred from the answers of all candidates together",
         "Dawid and Skene, Applied Statistics 1979", predicts_accuracy=True, default=True,
+    ),
+    ScorerSpec(
+        "majority_vote", "Majority vote", "consensus", "higher", "accuracy", _needs("predictions"),
+        "Share of samples on which a candidate answers as most of the others do",
+        predicts_accuracy=True,
+    ),
+    ScorerSpec(
+        "ensv", "Agreement with the ensemble", "consensus", "higher", "accuracy", _needs("predictions"),
+        "Share of samples on which a candidate answers as the mean of all predictions does",
+        "Hu et al., NeurIPS 2024", predicts_accuracy=True,
+    ),
+    ScorerSpec(
+        "sml", "Spectral meta-learner", "consensus", "higher", "score", _needs("predictions"),
+        "Leading factor of the covariance of answers: who agrees more than chance explains, in [-1, 1]",
+        "Parisi et al., PNAS 2014",
+    ),
+    ScorerSpec(
+        "aline", "Agreement on the line", "consensus", "higher", "accuracy", _needs("predictions", "probes"),
+        "Accuracy on labelled probes, carried over to the samples along the line on which agreements lie",
+        "Baek et al., NeurIPS 2022",
     ),
 )}
 # fmt: on
