@@ -134,19 +134,37 @@ class Embedded:
         return text.split()[2].split(".")[0]
 
     def _wait_for_old_server(self) -> None:
-        """A killed supervisor's server is told to stop by the kernel; give it a moment before taking its folder."""
+        """A killed supervisor's server is told to stop by the kernel; give it a moment before taking its folder.
+
+        A lock file that is nobody's is removed: with it PostgreSQL would refuse to start.
+        """
         pid_file = self.data / "postmaster.pid"
+        holder = None
         for _ in range(200):
-            try:
-                command = psutil.Process(int(pid_file.read_text().split()[0])).cmdline()
-            except (OSError, ValueError, IndexError, psutil.Error):
-                return
-            if command and str(self.data) not in command:
-                # The number was given to another process since (a restarted container): PostgreSQL itself would refuse to start.
-                pid_file.unlink(missing_ok=True)
+            holder = _holder(pid_file)
+            if holder is not None:
+                try:
+                    command = psutil.Process(holder).cmdline()
+                except psutil.Error:
+                    return
+                if command and str(self.data) not in command:
+                    # The number was given to another process since (a restarted container).
+                    pid_file.unlink(missing_ok=True)
+                    return
+            elif not pid_file.exists():
                 return
             time.sleep(0.05)
-        raise PostgresError(f"Another PostgreSQL still runs on {self.data}. Stop it first.")
+        if holder is not None:
+            raise PostgresError(f"Another PostgreSQL still runs on {self.data}. Stop it first.")
+        pid_file.unlink(missing_ok=True)  # cut off while it was written, by a power failure or a full disk
+
+
+def _holder(pid_file: Path) -> int | None:
+    """The process that a lock file of PostgreSQL names; None while it names none."""
+    try:
+        return int(pid_file.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def locate(folder: Path) -> Embedded:
