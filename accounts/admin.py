@@ -43,7 +43,7 @@ class ChangesByServices(ModelAdmin):
             with transaction.atomic():
                 return view(request, *args, **fields)
         except UserError as error:
-            self.message_user(request, f"{error.title} {error.detail} {error.fix}", level=messages.ERROR)
+            self.message_user(request, error.text, level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:

@@ -32,7 +32,7 @@ def audit_log(request: HttpRequest) -> HttpResponse:
         events = _narrow(events, form)
     page = page_by_id(events, request.GET)
     filtered = any(request.GET.get(name) for name in form.fields)
-    context = {"form": form, "page": page, "filtered": filtered, "nav": "operate", "tab": "audit"}
+    context = {"form": form, "page": page, "filtered": filtered, "nav": "operate" if user.is_staff else "", "tab": "audit"}
     return render(request, "accounts/audit.html", context, status=400 if form.errors else 200)
 
 

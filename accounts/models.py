@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,9 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 
 class Role(models.TextChoices):
@@ -153,6 +157,9 @@ class ApiToken(models.Model):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One value of an audit event, as text."""
@@ -167,10 +174,15 @@ class Change:
 
 
 def _shown(value: Any) -> str:
-    """A value as people read it: lists with commas, nothing as nothing."""
+    """A value as people read it: lists with commas, nothing as nothing, moments as dates, true and false as words."""
     if value is None:
         return ""
-    return ", ".join(_shown(item) for item in value) if isinstance(value, list) else str(value)
+    if isinstance(value, bool):
+        return str(_("yes") if value else _("no"))
+    if isinstance(value, list):
+        return ", ".join(_shown(item) for item in value)
+    moment = parse_datetime(value) if isinstance(value, str) and _MOMENT.match(value) else None
+    return str(value) if moment is None else date_format(moment, "j M Y, H:i")
 
 
 class AuditEvent(models.Model):

@@ -88,7 +88,7 @@ def member_set(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         membership_set(team=team, user=member, role=form.cleaned_data["role"], actor=user)
     except LastAdmin as error:
-        messages.error(request, f"{error.title} {error.detail} {error.fix}")
+        messages.error(request, error.text)
     else:
         messages.success(
             request,
@@ -109,7 +109,7 @@ def member_remove(request: HttpRequest, slug: str, username: str) -> HttpRespons
     try:
         membership_set(team=team, user=member, role=None, actor=user)
     except LastAdmin as error:
-        messages.error(request, f"{error.title} {error.detail} {error.fix}")
+        messages.error(request, error.text)
         return redirect("accounts:team_detail", slug)
     messages.success(request, _("%(name)s left %(team)s.") % {"name": member, "team": team.name})
     return redirect("accounts:team_list") if member == user else redirect("accounts:team_detail", slug)

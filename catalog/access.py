@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from uuid import UUID
-
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Exists, OuterRef, Q
 from django.http import Http404
 
 from accounts.models import Role, Team, User
-from catalog.errors import UploadsMissing
 from catalog.models import ModelVersion, ModelVersionQuerySet, RegisteredModel, VersionFile, VersionState
-from uploads.models import Upload
 
 Person = User | AnonymousUser
 
@@ -80,30 +75,6 @@ def file_for_user(user: Person, team_slug: str, name: str, number: int, file_id:
     if file is None:
         raise Http404("No such file.")
     return file
-
-
-def uploads_for_user(user: User, ids: Sequence[str], purpose: str) -> list[Upload]:
-    """Complete uploads of this person by id, in the order asked for. Raises UploadsMissing naming the first that is not there."""
-    wanted = list(dict.fromkeys(ids))
-    valid = [item for item in wanted if _is_uuid(item)]
-    found = {
-        str(upload.pk): upload for upload in Upload.objects.complete().filter(pk__in=valid, owner=user, purpose=purpose, claimed=False)
-    }
-    for item in wanted:
-        if str(item) not in found:
-            raise UploadsMissing(
-                "An upload is not there.",
-                detail=f"{str(item)[:60]} is unknown, not complete, or used already.",
-                fix="Upload the file again.",
-            )
-    return [found[str(item)] for item in wanted]
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(str(text))) == str(text)
-    except ValueError:
-        return False
 
 
 def team_for_publisher(user: Person, slug: str) -> Team:

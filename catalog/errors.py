@@ -17,12 +17,6 @@ class WrongState(UserError):
     code = "wrong_state"
 
 
-class UploadsMissing(UserError):
-    """An upload is unknown, unfinished, already used, or not of the kind expected."""
-
-    code = "uploads_missing"
-
-
 class NotYours(UserError):
     """A person may not decide on this themselves."""
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django import forms
-from django.core.validators import validate_slug
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role, Team, User, Visibility
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Review
@@ -31,14 +31,18 @@ LICENCES = (
 class DetailsForm(forms.Form):
     """What a person says about a model."""
 
-    title = forms.CharField(max_length=140)
-    task = forms.CharField(max_length=60, help_text="What it decides, for example digits or sentiment.")
-    summary = forms.CharField(max_length=300, required=False, help_text="One sentence for lists.")
+    title = forms.CharField(label=_("Title"), max_length=140)
+    task = forms.CharField(label=_("Task"), max_length=60, help_text=_("What it decides, for example digits or sentiment."))
+    summary = forms.CharField(label=_("Summary"), max_length=300, required=False, help_text=_("One sentence for lists."))
     description = forms.CharField(
-        required=False, max_length=20_000, widget=forms.Textarea(attrs={"rows": 5}), help_text="Training data, intended use, known limits."
+        label=_("Description"),
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 5}),
+        help_text=_("Training data, intended use, known limits."),
     )
-    licence = forms.CharField(max_length=60, required=False, widget=forms.TextInput(attrs={"list": "licences"}))
-    visibility = forms.ChoiceField(choices=Visibility.choices, initial=Visibility.TEAM, widget=forms.RadioSelect)
+    licence = forms.CharField(label=_("Licence"), max_length=60, required=False, widget=forms.TextInput(attrs={"list": "licences"}))
+    visibility = forms.ChoiceField(label=_("Who sees it"), choices=Visibility.choices, initial=Visibility.TEAM, widget=forms.RadioSelect)
 
     @property
     def licences(self) -> tuple[str, ...]:
@@ -67,16 +71,16 @@ class VersionForm(SpecFields):
         choices=ReferenceSample.Choice.choices,
         initial=ReferenceSample.Choice.SIGNATURE_ONLY,
         widget=forms.RadioSelect,
-        label="What happens to the reference sample",
+        label=_("What happens to the reference sample"),
     )
     reference_options = forms.CharField(
         required=False,
-        label="How to read the reference sample",
-        help_text='JSON, for example {"label_column": "label"}; empty = guess from the files.',
+        label=_("How to read the reference sample"),
+        help_text=_('JSON, for example {"label_column": "label"}; empty: guessed from the files.'),
         widget=forms.TextInput(attrs={"spellcheck": "false", "class": "mono"}),
     )
-    comment = forms.CharField(required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 3}), label="Note to the curator")
-    submit_for_review = forms.BooleanField(required=False, initial=True, label="Send it into review as soon as the checks have passed")
+    comment = forms.CharField(required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 3}), label=_("Note to the curator"))
+    submit_for_review = forms.BooleanField(required=False, initial=True, label=_("Send it into review as soon as the checks have passed"))
 
     def clean_reference_options(self) -> dict[str, Any]:
         text = self.cleaned_data["reference_options"].strip()
@@ -85,9 +89,9 @@ class VersionForm(SpecFields):
         try:
             options = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise forms.ValidationError(f"This is not JSON: {error}") from error
+            raise forms.ValidationError(_("This is not JSON: %(error)s."), params={"error": error}) from error
         if not isinstance(options, dict) or nests_deeper(options):
-            raise forms.ValidationError("This must be a JSON object.")
+            raise forms.ValidationError(_("This must be a JSON object, in braces."))
         return options
 
     @staticmethod
@@ -95,12 +99,28 @@ class VersionForm(SpecFields):
         return {"spec_by": "json", "spec": as_text(version.spec), "modality": version.spec.get("modality"), "comment": version.comment}
 
 
+class TeamChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """A person's own team has their name, which may be that of another team too."""
+
+    def label_from_instance(self, obj: Team) -> str:
+        return str(_("%(name)s (only you)") % {"name": obj.name}) if obj.personal_of_id else obj.name
+
+
 class PublishForm(VersionForm, DetailsForm):
     """A new model with its first version."""
 
-    team = forms.ModelChoiceField(queryset=Team.objects.none(), to_field_name="slug", empty_label=None)
-    name = forms.CharField(
-        max_length=80, validators=[validate_slug], help_text="Lower-case letters, digits and hyphens; part of its address."
+    team = TeamChoice(
+        label=_("Team"),
+        queryset=Team.objects.none(),
+        to_field_name="slug",
+        empty_label=None,
+        help_text=_("Owns the model; its curators review each version."),
+    )
+    name = forms.SlugField(
+        label=_("Name"),
+        max_length=80,
+        help_text=_("Letters, digits and hyphens; part of its address."),
+        error_messages={"invalid": _("Use latin letters, digits, hyphens and underscores, without spaces.")},
     )
     field_order = ("team", "name", "title", "task", "summary", "description", "licence", "visibility")
 

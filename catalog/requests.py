@@ -17,4 +17,4 @@ def person(request: HttpRequest) -> User:
 
 def say_error(request: HttpRequest, error: UserError) -> None:
     """Show what happened, where, and what to do next."""
-    messages.error(request, " ".join(part for part in (error.title, error.detail, error.fix) if part))
+    messages.error(request, error.text)

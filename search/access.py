@@ -10,8 +10,11 @@ from search.models import Candidate, Report, SampleSet, SampleSetState, Search
 
 
 def sampleset_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = False) -> SampleSet:
-    """A sample set the person owns or (to look at) that is shared with a team of theirs. Raises Http404."""
-    rows = SampleSet.objects.owned_by(user) if edit else SampleSet.objects.visible_to(user)
+    """A sample set the person owns or (to look at) that is shared with a team of theirs. Raises Http404.
+
+    A demo set belongs to everybody, so that nobody changes it, its owner neither.
+    """
+    rows = SampleSet.objects.owned_by(user).filter(demo=False) if edit else SampleSet.objects.visible_to(user)
     found = rows.exclude(state=SampleSetState.DELETED).filter(pk=pk).select_related("owner", "shared_with").distinct().first()
     if found is None:
         raise Http404("No such sample set.")

@@ -22,6 +22,7 @@ from gpuworker.core.door import HEAD, detect
 from gpuworker.core.errors import FormatRefused, UnreadableModel, UserError
 from gpuworker.core.specs import FORMATS
 from uploads import store, tus
+from uploads.access import uploads_for_user
 from uploads.errors import Busy, ChecksumMismatch, Gone, InUse, NoRoom, NotClaimable, OffsetConflict, TooLarge
 from uploads.models import Purpose, Upload
 
@@ -154,33 +155,19 @@ def upload_terminate(*, upload_id: UUID, owner: User) -> None:
         _delete([upload])
 
 
+@transaction.atomic
 def upload_claim(upload_ids: Sequence[UUID | str], owner: User, purpose: str) -> list[Upload]:
     """Take complete uploads into use, in the order asked for; all or none. From now on they do not expire.
 
     Call it in the transaction that creates what they are used for. Raises NotClaimable, which names the file.
     """
-    wanted = list(dict.fromkeys(_uuid(value) for value in upload_ids))
-    if not wanted:
+    if not upload_ids:
         raise NotClaimable("No file was chosen.", fix="Upload at least one file.")
-    with transaction.atomic():
-        rows = Upload.objects.filter(pk__in=wanted, owner=owner, purpose=purpose).order_by("pk").select_for_update()
-        found = {upload.pk: upload for upload in rows}
-        for upload_id in wanted:
-            upload = found.get(upload_id)
-            if upload is None or upload.is_expired:
-                shown = upload.name if upload else str(upload_id)
-                raise NotClaimable(
-                    "An upload is not there any more.", detail=f"{shown} has expired or was never yours.", fix="Upload the file again."
-                )
-            if upload.claimed:
-                raise NotClaimable("An upload is in use already.", detail=upload.name, fix="Upload the file again to use it twice.")
-            if not upload.is_complete:
-                detail = f"{upload.name}: {upload.offset} of {upload.size} bytes have arrived."
-                raise NotClaimable("An upload is not complete.", detail=detail, fix="Wait until every bar is full, or remove the file.")
-        Upload.objects.filter(pk__in=wanted).update(claimed=True)
-    for upload in found.values():
+    uploads = uploads_for_user(owner, upload_ids, purpose, lock=True)
+    Upload.objects.filter(pk__in=[upload.pk for upload in uploads]).update(claimed=True)
+    for upload in uploads:
         upload.claimed = True
-    return [found[upload_id] for upload_id in wanted]
+    return uploads
 
 
 def upload_discard(uploads: Iterable[Upload]) -> None:
@@ -232,10 +219,3 @@ def _no_room(name: str) -> NoRoom:
 def _mended(error: OSError, name: str) -> Exception:
     """A full disk is told as such; anything else stays what it is."""
     return _no_room(name) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
-
-
-def _uuid(value: UUID | str) -> UUID:
-    try:
-        return value if isinstance(value, UUID) else UUID(str(value))
-    except ValueError as error:
-        raise NotClaimable("That is no upload.", detail=f"{str(value)[:60]!r} is no upload id.", fix="Upload the file again.") from error

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import services
-from catalog.access import model_for_user, review_for_user, uploads_for_user, version_for_user, versions_for_user
+from catalog.access import model_for_user, review_for_user, version_for_user, versions_for_user
 from catalog.api.serializers import (
     DecisionSerializer,
     FreedSerializer,
@@ -32,6 +32,7 @@ from catalog.api.views import NOT_FOUND, api_user
 from catalog.downloads import original
 from catalog.models import ModelVersion, ReferenceSample, Signature
 from catalog.services.versions import Reference, version_jobs
+from uploads.access import uploads_for_user
 from uploads.models import Purpose
 
 REFUSED = {400: ProblemSerializer, 422: ProblemSerializer, **NOT_FOUND}

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
@@ -86,13 +87,14 @@ def review_decide(request: HttpRequest, team: str, name: str, number: int) -> Ht
     version = review_for_user(request.user, team, name, number)
     form = ReviewForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Choose approve, ask for changes or reject.")
+        messages.error(request, _("Choose approve, ask for changes or reject."))
         return redirect("catalog:review_queue")
     try:
         services.review_decide(
             version=version, decision=form.cleaned_data["decision"], reason=form.cleaned_data["reason"], actor=person(request)
         )
-        messages.success(request, f"{version} {OUTCOME[form.cleaned_data['decision']]}. Its author is told.")
+        outcome = OUTCOME[form.cleaned_data["decision"]]
+        messages.success(request, _("%(version)s %(outcome)s. Its author is told.") % {"version": version, "outcome": outcome})
     except UserError as error:
         say_error(request, error)
     return redirect("catalog:review_queue")

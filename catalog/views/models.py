@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from catalog.access import model_for_user, versions_for_user
 from catalog.errors import BadPage
@@ -135,7 +136,7 @@ def _rail(facet: FacetCounts, filters: ModelFilters, keep: dict[str, str]) -> Ra
 
 
 def _chips(filters: ModelFilters, counts: list[FacetCounts], keep: dict[str, str]) -> list[Chip]:
-    chips = [Chip("Words", filters.q, filters.dropped("q").query_string(**keep))] if filters.q else []
+    chips = [Chip(_("Words"), filters.q, filters.dropped("q").query_string(**keep))] if filters.q else []
     names = label_names(filters.facets.get("labels", ())) if "labels" in filters.facets else {}
     for key, values in filters.facets.items():
         chips += [
@@ -169,13 +170,13 @@ def model_context(request: HttpRequest, team: str, name: str, tab: str, *, edit:
         version.model = model
     suffix = f"?version={number}" if number is not None else ""
     keys = [
-        ("model_detail", "Overview"),
-        ("model_evidence", "Evidence"),
-        ("model_signature", "Behaviour signature"),
-        ("model_files", "Files & safety"),
-        ("version_list", "Versions"),
+        ("model_detail", _("Overview")),
+        ("model_evidence", _("Evidence")),
+        ("model_signature", _("Behaviour signature")),
+        ("model_files", _("Files & safety")),
+        ("version_list", _("Versions")),
     ]
-    keys += [("model_settings", "Settings")] if can_edit else []
+    keys += [("model_settings", _("Settings"))] if can_edit else []
     tabs = [
         Tab(key, label, reverse(f"catalog:{key}", args=[team, name]) + (suffix if key not in ("version_list", "model_settings") else ""))
         for key, label in keys
@@ -246,37 +247,37 @@ def _plots(version: ModelVersion, signature: Signature) -> list[Plot]:
     if counts := summary.get("true_counts"):
         add(
             "balance",
-            "Class balance of the reference sample",
-            "How many reference samples carry each label.",
+            _("Class balance of the reference sample"),
+            _("How many reference samples carry each label."),
             bars(labels, counts, as_counts=True),
-            "Samples",
+            _("Samples"),
             len(labels),
         )
     if counts := summary.get("predicted_counts"):
         add(
             "answers",
-            "What the model answers",
-            "How many reference samples it gives each label.",
+            _("What the model answers"),
+            _("How many reference samples it gives each label."),
             bars(labels, counts, as_counts=True),
-            "Answers",
+            _("Answers"),
             len(labels),
         )
     if recalls := summary.get("recalls"):
         add(
             "recall",
-            "Recall of each class",
-            "Share of the samples of a class that it finds.",
+            _("Recall of each class"),
+            _("Share of the samples of a class that it finds."),
             bars(labels, recalls, top=1.0),
-            "Recall",
+            _("Recall"),
             len(labels),
         )
     if counts := summary.get("confidence_counts"):
         add(
             "confidence",
-            "Confidence",
-            "How sure it is of its answers.",
+            _("Confidence"),
+            _("How sure it is of its answers."),
             bars(confidence_labels(len(counts)), counts, as_counts=True),
-            "Samples",
+            _("Samples"),
             len(counts),
         )
     return found

@@ -8,17 +8,19 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
 from catalog import services
-from catalog.access import model_for_user, uploads_for_user, version_for_user
+from catalog.access import model_for_user, version_for_user
 from catalog.forms import PublishForm, VersionForm
 from catalog.models import ModelVersion, RegisteredModel
 from catalog.requests import person
 from catalog.services.versions import Reference, format_of
 from gpuworker.core.errors import UserError
 from gpuworker.core.specs import FORMATS, MODALITIES
+from uploads.access import uploads_for_user
 from uploads.models import Purpose, Upload
 
 MODEL_ENDINGS = ",".join(sorted({ending for spec in FORMATS.values() if spec.accepted for ending in (*spec.extensions, ".json")}))
@@ -71,7 +73,7 @@ def _create_version(user: User, model: RegisteredModel, form: VersionForm, reque
         comment=form.cleaned_data["comment"],
         submit=form.cleaned_data["submit_for_review"],
     )
-    messages.success(request, "Uploaded. The checks run in the background.")
+    messages.success(request, _("Uploaded. The checks run in the background; you may leave this page."))
     return version
 
 

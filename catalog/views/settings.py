@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from accounts.sizes import size_text
@@ -28,7 +29,7 @@ def model_settings(request: HttpRequest, team: str, name: str) -> HttpResponse:
     form = DetailsForm(request.POST or None, initial=DetailsForm.initial_of(model))
     if request.method == "POST" and form.is_valid():
         services.model_update(model=model, details=form.details(), actor=person(request))
-        messages.success(request, "Saved.")
+        messages.success(request, _("Saved."))
         return redirect("catalog:model_settings", team, name)
     context |= {
         "form": form,
@@ -46,14 +47,14 @@ def alias_set(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model = model_for_user(request.user, team, name, edit=True)
     form = AliasForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "An alias needs a name of letters, digits and hyphens, and a version number.")
+        messages.error(request, _("An alias needs a name of letters, digits and hyphens, and a version number."))
         return redirect("catalog:model_settings", team, name)
     version = versions_for_user(person(request), model).filter(number=form.cleaned_data["number"]).first()
     if version is None:
         raise Http404("No such version.")
     try:
         services.alias_set(model=model, name=form.cleaned_data["name"], version=version, actor=person(request))
-        messages.success(request, f"{form.cleaned_data['name']} now means version {version.number}.")
+        messages.success(request, _("%(alias)s now means version %(n)d.") % {"alias": form.cleaned_data["name"], "n": version.number})
     except UserError as error:
         say_error(request, error)
     return redirect("catalog:model_settings", team, name)
@@ -66,7 +67,7 @@ def alias_delete(request: HttpRequest, team: str, name: str, alias: str) -> Http
     services.alias_delete(
         alias=get_object_or_404(model.aliases.select_related("model__team", "version"), name=alias), actor=person(request)
     )
-    messages.success(request, f"Removed the alias {alias}.")
+    messages.success(request, _("The alias %(alias)s is gone.") % {"alias": alias})
     return redirect("catalog:model_settings", team, name)
 
 
@@ -75,7 +76,7 @@ def alias_delete(request: HttpRequest, team: str, name: str, alias: str) -> Http
 def model_delete(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model = model_for_user(request.user, team, name, edit=True)
     services.model_delete(model=model, actor=person(request))
-    messages.success(request, f"Deleted {model}. It can be restored for {RESTORE_WINDOW.days} days.")
+    messages.success(request, _("%(model)s is deleted. It can be restored for %(n)d days.") % {"model": model, "n": RESTORE_WINDOW.days})
     return redirect("catalog:deleted_list")
 
 
@@ -92,7 +93,7 @@ def deleted_list(request: HttpRequest) -> HttpResponse:
 def model_restore(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model = model_for_user(request.user, team, name, deleted=True)
     services.model_restore(model=model, actor=person(request))
-    messages.success(request, f"Restored {model}.")
+    messages.success(request, _("%(model)s is back.") % {"model": model})
     return redirect(model)
 
 
@@ -102,5 +103,5 @@ def model_purge(request: HttpRequest, team: str, name: str) -> HttpResponse:
     model = model_for_user(request.user, team, name, deleted=True)
     label = str(model)
     freed = services.model_purge(model=model, actor=person(request))
-    messages.success(request, f"Purged {label}: {size_text(freed)} freed.")
+    messages.success(request, _("%(model)s is gone for good: %(size)s freed.") % {"model": label, "size": size_text(freed)})
     return redirect(reverse("catalog:deleted_list"))

@@ -8,6 +8,8 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from accounts.sizes import size_text
@@ -24,7 +26,11 @@ from catalog.templatetags.catalog_format import compact, milliseconds, percent
 from catalog.views.models import model_context
 from gpuworker.core.errors import UserError
 
-STEPS = (("model", "Read the file"), ("trial", "Trial batch"), ("signature", "Behaviour signature"))
+STEPS = (
+    ("model", gettext_lazy("Read the file")),
+    ("trial", gettext_lazy("Trial batch")),
+    ("signature", gettext_lazy("Behaviour signature")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +71,18 @@ def _facts(version: ModelVersion) -> list[tuple[str, str]]:
     signature: Signature | None = getattr(version, "signature", None)
     operators = version.facts.get("operators", {})
     return [
-        ("State", version.get_state_display()),
-        ("Format", version.get_format_display()),
-        ("Architecture", version.architecture or "–"),
-        ("Parameters", compact(version.parameters)),
-        ("File size", size(version.size_bytes)),
-        ("Tensor bytes", size(version.tensor_bytes)),
-        ("Latency per sample", milliseconds(version.latency_ms)),
-        ("Memory", size(version.memory_bytes)),
-        ("Operators", f"{sum(operators.values())} of {len(operators)} kinds"),
-        ("Labels", ", ".join(version.labels[:20])),
-        ("Self-reported accuracy", percent(signature.accuracy) if signature else "–"),
-        ("Program", version.program_hash[:12] or "–"),
+        (_("State"), version.get_state_display()),
+        (_("Format"), version.get_format_display()),
+        (_("Architecture"), version.architecture or "–"),
+        (_("Parameters"), compact(version.parameters)),
+        (_("File size"), size(version.size_bytes)),
+        (_("Tensor bytes"), size(version.tensor_bytes)),
+        (_("Latency per sample"), milliseconds(version.latency_ms)),
+        (_("Memory"), size(version.memory_bytes)),
+        (_("Operators"), _("%(n)d of %(kinds)d kinds") % {"n": sum(operators.values()), "kinds": len(operators)}),
+        (_("Labels"), ", ".join(version.labels[:20])),
+        (_("Self-reported accuracy"), percent(signature.accuracy) if signature else "–"),
+        (_("Program"), version.program_hash[:12] or "–"),
     ]
 
 
@@ -114,7 +120,7 @@ def version_submit(request: HttpRequest, team: str, name: str, number: int) -> H
     version = version_for_user(request.user, team, name, number, edit=True)
     try:
         services.version_submit(version=version, actor=person(request), comment=request.POST.get("comment", "")[:4000])
-        messages.success(request, "Sent into review.")
+        messages.success(request, _("Sent into review."))
     except UserError as error:
         say_error(request, error)
     return redirect(version)
@@ -126,7 +132,7 @@ def version_archive(request: HttpRequest, team: str, name: str, number: int) -> 
     version = version_for_user(request.user, team, name, number, edit=True)
     try:
         services.version_archive(version=version, actor=person(request))
-        messages.success(request, "Archived: searches no longer consider this version.")
+        messages.success(request, _("Archived: searches no longer consider this version."))
     except UserError as error:
         say_error(request, error)
     return redirect(version)
@@ -139,7 +145,7 @@ def reference_withdraw(request: HttpRequest, team: str, name: str, number: int) 
     if not ReferenceSample.objects.filter(version=version).exists():
         raise Http404("This version has no reference sample.")
     freed = services.reference_withdraw(version=version, actor=person(request))
-    messages.success(request, f"Withdrawn. The kept rows are deleted ({size_text(freed)}).")
+    messages.success(request, _("Withdrawn: the kept rows are deleted, %(size)s freed.") % {"size": size_text(freed)})
     return redirect(version)
 
 

@@ -22,6 +22,12 @@ class UserError(Exception):
         self.detail = detail
         self.fix = fix
 
+    @property
+    def text(self) -> str:
+        """All of it on one line, each part a sentence."""
+        parts = (part.rstrip() for part in (self.title, self.detail, self.fix) if part)
+        return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts)
+
 
 class FormatRefused(UserError):
     """The file is of a kind that is never opened (pickle, TorchScript ...)."""

@@ -39,7 +39,7 @@ def is_partial(request: HttpRequest) -> bool:
 
 def tell(request: HttpRequest, error: UserError) -> None:
     """Show an error on the next page: what happened, where, and what to do."""
-    messages.error(request, " ".join(part for part in (error.title, error.detail, error.fix) if part))
+    messages.error(request, error.text)
 
 
 def mended(view: View[P]) -> View[P]:

@@ -9,6 +9,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -34,7 +35,7 @@ from search.samplesets import (
     sampleset_retain,
     sampleset_share,
 )
-from search.views.pages import mended, person, signed_in, tell
+from search.views.pages import mended, person, signed_in
 
 PAGE = 30
 PREVIEWS = {"image": 24, "text": 8, "series": 6, "table": 10, "pair": 6}
@@ -68,7 +69,7 @@ def sampleset_new(request: HttpRequest) -> HttpResponse:
         try:
             made = sampleset_create(owner=person(request), name=form.cleaned_data["name"], uploads=form.uploads())
         except UserError as error:
-            tell(request, error)
+            form.add_error(None, error.text)
             return render(request, "search/sampleset_new.html", _new_context(form), status=422)
         if form.cleaned_data["then"] == "search":
             return redirect(f"{reverse('search:search_new')}?samples={made.pk}")
@@ -96,7 +97,7 @@ def uploader_context() -> dict[str, object]:
 def sampleset_detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     sample_set = sampleset_for_user(user, pk)
-    mine = sample_set.owner_id == user.pk
+    mine = sample_set.owner_id == user.pk and not sample_set.demo
     reading = ReadingForm.of(sample_set)
     shown, more = reading.shown(sample_set.modality)
     count = min(sample_set.n, PREVIEWS.get(sample_set.modality, 8))
@@ -177,7 +178,7 @@ def sampleset_extend(request: HttpRequest, pk: int) -> HttpResponse:
     form = RetainForm(request.POST)
     if form.is_valid():
         sampleset_retain(sample_set=sample_set, until=form.moment(), actor=person(request))
-        messages.success(request, _("Kept until %(date)s.") % {"date": form.cleaned_data["until"]})
+        messages.success(request, _("Kept until %(date)s.") % {"date": date_format(form.cleaned_data["until"], "j F Y")})
     else:
         messages.error(request, _("That is no date."))
     return redirect(sample_set)

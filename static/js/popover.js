@@ -24,6 +24,9 @@ document.addEventListener("toggle", (event) => {
 addEventListener("resize", () => openMenus().forEach(place));
 addEventListener("scroll", () => openMenus().forEach(place), { passive: true, capture: true });
 
+// A link that htmx follows leaves the page in place, and the menu open over it.
+on("click", "[popover].menu a[href]", (event, link) => link.closest("[popover]").hidePopover());
+
 on("keydown", "[popover].menu", (event, menu) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step || event.target.matches("input[type=radio], select, textarea")) return;

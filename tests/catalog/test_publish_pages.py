@@ -48,13 +48,16 @@ def test_a_model_is_published_through_the_form(team: Team, alice: User) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"labels": "one"}, "At labels"),
+        ({"labels": "one"}, "at least two labels"),
+        ({"labels": "one\ntwo\none"}, "Two labels are the same"),
+        ({"modality": "series", "series_channels": ""}, "Name at least one channel"),
+        ({"modality": "table", "table_columns": " "}, "Name at least one column"),
         ({"spec_by": "json", "spec": "{"}, "not JSON"),
         ({"image_mean": "a b"}, "Write numbers with commas"),
         ({"model_files": []}, "no model file"),
         ({"model_files": ["5b1f4a9e-0000-4000-8000-000000000000"]}, "An upload is not there"),
         ({"team": "elsewhere"}, "Select a valid choice"),
-        ({"name": "no spaces"}, "valid"),
+        ({"name": "no spaces"}, "Use latin letters"),
         ({"reference_options": "[]"}, "JSON object"),
     ],
 )
@@ -192,7 +195,7 @@ def test_the_api_publishes_with_a_token(team: Team, alice: User) -> None:
     version = client.post("/api/models/vision/api/versions/", body)
     assert version.status_code == 201, version.content
     assert version.json()["job"]["state"] == "queued" and version.json()["error"] is None
-    assert client.post("/api/models/vision/api/versions/", body).json()["type"] == "urn:modelshop:uploads_missing"
+    assert client.post("/api/models/vision/api/versions/", body).json()["type"] == "urn:modelshop:upload_not_claimable"
     broken = client.post(
         "/api/models/vision/api/versions/", {"files": [str(upload(alice, "m.onnx", onnx_bytes()).pk)], "spec": {"modality": "image"}}
     )
@@ -203,6 +206,6 @@ def test_home_shows_what_is_under_way_and_what_waits(team: Team, alice: User, ca
     version = make_version(make_model(team, dan), dan)
     ModelVersion.objects.update(state=VersionState.READY)
     services.version_submit(version=version, actor=dan)
-    assert "vision/shapes v1" in client_for(dan).get("/").content.decode()
+    assert 'href="/models/vision/shapes/versions/1/"' in client_for(dan).get("/").content.decode()
     page = client_for(carol).get("/").content.decode()
     assert "1 version waits for your review." in page and "First steps" in page

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Team, User
@@ -27,6 +28,7 @@ from search.samplesets import (
     sampleset_retain,
 )
 from search.services import search_start
+from tests.conftest import client_for
 from tests.search.factories import make_report, make_sampleset
 from uploads.models import Purpose, Upload
 
@@ -177,3 +179,13 @@ def test_expire_sweeps_folders_without_a_row(alice: User) -> None:
 def age(folder: Path) -> None:
     then = time.time() - ORPHAN_SECONDS - 60
     os.utime(folder, (then, then))
+
+
+def test_a_demo_set_belongs_to_everybody_so_that_nobody_changes_it(alice: User) -> None:
+    shown = make_sampleset(alice, "Demo digits", demo=True)
+    client = client_for(alice)
+    page = client.get(shown.get_absolute_url()).content.decode()
+    assert "cannot be changed" in page and "Read them differently" not in page and "Keep until" not in page
+    for name in ("sampleset_delete", "sampleset_extend", "sampleset_share", "sampleset_options"):
+        assert client.post(reverse(f"search:{name}", args=[shown.pk])).status_code == 404, name
+    assert SampleSet.objects.filter(pk=shown.pk).exists()
