@@ -12,10 +12,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
-from gpuworker.core.specs import MODALITIES, SCORERS
+from gpuworker.core.specs import FAMILIES, MODALITIES, SCORERS, FamilySpec
 from search.constraints import Constraints
 from search.models import SampleSet
 from search.selection import LabelSpace, Selection
+from search.services import DEFAULT_SCORERS
 
 MEGABYTE = 1_000_000
 LAYOUTS = [
@@ -158,7 +159,7 @@ class SearchForm(forms.Form):
     scorers = forms.MultipleChoiceField(label=_("Scorers"), required=False, widget=forms.CheckboxSelectMultiple)
 
     def __init__(self, data: QueryDict | None, *, sample_set: SampleSet, selection: Selection, choices: ConstraintChoices) -> None:
-        super().__init__(data, initial={"label_key": selection.label_key, "scorers": list(SCORERS)})
+        super().__init__(data, initial={"label_key": selection.label_key, "scorers": list(DEFAULT_SCORERS)})
         # What the search takes when nobody chooses: the label space that most models share.
         self.usual_label_key = selection.label_spaces[0].label_key if selection.label_spaces else ""
         self._choices("label_key", [(space.label_key, label_space_text(space)) for space in selection.label_spaces])
@@ -181,7 +182,7 @@ class SearchForm(forms.Form):
     def clean_scorers(self) -> list[str]:
         chosen: list[str] = self.cleaned_data["scorers"]
         if not chosen:
-            return list(SCORERS)
+            return list(DEFAULT_SCORERS)
         if not any(SCORERS[key].predicts_accuracy and SCORERS[key].cost == "forward" for key in chosen):
             raise forms.ValidationError(
                 _("Tick at least one scorer that predicts accuracy by running the models: consensus, or thresholded confidence.")
@@ -201,8 +202,20 @@ class SearchForm(forms.Form):
         )
 
     @property
-    def scorer_help(self) -> list[tuple[str, str, str]]:
-        return [(spec.label, spec.help, "prior" if spec.cost == "signature" else "predicted") for spec in SCORERS.values()]
+    def usual_scorers(self) -> list[forms.boundfield.BoundWidget]:
+        """Boxes of the scorers that a search takes when nobody chooses."""
+        return [box for box in self["scorers"] if box.data["value"] in DEFAULT_SCORERS]
+
+    @property
+    def more_scorers(self) -> list[tuple[FamilySpec, list[forms.boundfield.BoundWidget]]]:
+        """Boxes of the others, by family."""
+        boxes = [box for box in self["scorers"] if box.data["value"] not in DEFAULT_SCORERS]
+        grouped = ((family, [box for box in boxes if SCORERS[box.data["value"]].family == family.key]) for family in FAMILIES.values())
+        return [(family, members) for family, members in grouped if members]
+
+    @property
+    def more_scorers_chosen(self) -> bool:
+        return any(key not in DEFAULT_SCORERS for key in self["scorers"].value() or ())
 
 
 class ConstraintChoices:

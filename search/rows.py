@@ -82,8 +82,8 @@ def board_candidates(search: Search) -> QuerySet[Candidate]:
 
 
 def scorer_columns(search: Search) -> tuple[Column, ...]:
-    """One hidden column for each scorer of the search; whether it executed anything stands in its grade."""
-    keys = [key for key in SCORERS if key in search.scorers or SCORERS[key].cost == "signature"]
+    """One hidden column for each scorer of the search and of the prior order; whether it executed anything stands in its grade."""
+    keys = [key for key, spec in SCORERS.items() if key in search.scorers or (spec.default and spec.cost == "signature")]
     return tuple(
         Column(f"s-{key}", SCORERS[key].label, SCORERS[key].help, numeric=True, grade=grade_of(SCORERS[key]), hidden=True) for key in keys
     )
@@ -144,7 +144,7 @@ def scorer_cell(candidate: Candidate, key: str) -> ScorerCell:
     """The scorer's latest word: after the run from `scores`, before it from `prior_scores`."""
     told: Mapping[str, Any] = candidate.scores.get(key) or candidate.prior_scores.get(key) or {}
     value, low, high = told.get("value"), told.get("low"), told.get("high")
-    share = SCORERS[key].predicts_accuracy
+    share = SCORERS[key].scale == "accuracy"
     interval = f"{_figure(low, share)} to {_figure(high, share)}" if low is not None and high is not None else ""
     return ScorerCell(
         key, "" if value is None else _figure(value, share), "" if value is None else f"{value:.6f}", interval, told.get("why") or ""

@@ -11,14 +11,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from gpuworker.core.errors import UserError
-from gpuworker.core.specs import SCORERS
 from search.access import sampleset_for_user
 from search.candidates import FIELDS, Outlook, outlook
 from search.constraints import Constraints
 from search.forms import ConstraintChoices, SearchForm
 from search.models import SampleSet, SampleSetState
 from search.selection import select
-from search.services import search_start
+from search.services import DEFAULT_SCORERS, search_start
 from search.views.pages import person, signed_in, tell
 from search.views.samplesets import uploader_context, waiting_text
 
@@ -92,7 +91,7 @@ def _without(sample_set: SampleSet, form: SearchForm, field: str) -> str:
     query["samples"] = str(sample_set.pk)
     for name in _names():
         values = [value for value in form.data.getlist(name) if value] if isinstance(form.data, QueryDict) else []
-        usual = (name == "scorers" and set(values) == set(SCORERS)) or (name == "label_key" and values == [form.usual_label_key])
+        usual = (name == "scorers" and set(values) == set(DEFAULT_SCORERS)) or (name == "label_key" and values == [form.usual_label_key])
         if field and name != field and values and not usual:
             query.setlist(name, values)
     return f"{reverse('search:search_new')}?{query.urlencode()}"

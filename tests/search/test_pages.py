@@ -11,10 +11,11 @@ from django.urls import reverse
 
 from accounts.models import Team, User
 from catalog.models import ModelVersion
+from gpuworker.core.specs import FAMILIES, SCORERS
 from jobs.models import Job
 from search.dispatch import SEARCH_RUN
 from search.models import Candidate, CandidateState, SampleSet, SampleSetState, Search, SearchState
-from search.services import search_rerun
+from search.services import DEFAULT_SCORERS, search_rerun
 from tests.conftest import client_for
 from tests.search.factories import fail, make_report, make_sampleset, make_search, make_version, run
 from tests.search.test_samplesets import make_upload
@@ -109,6 +110,22 @@ def test_scorers_need_one_that_runs_the_models(browser: Client, versions: list[M
     answer = browser.post(reverse("search:search_new"), {"samples": samples.pk, "scorers": ["jsd_hist", "source_accuracy"]})
     assert answer.status_code == 422
     assert "Tick at least one scorer that predicts accuracy" in text(answer)
+
+
+def test_more_strategies_are_folded_under_the_usual_ones(browser: Client, versions: list[ModelVersion], samples: SampleSet) -> None:
+    address = reverse("search:search_new")
+    body = browser.get(address, {"samples": samples.pk}).content.decode()
+    usual, more = body.split("More strategies")
+    boxes = re.compile(r'name="scorers" value="(\w+)"[^>]*?( checked)?>')
+    assert set(boxes.findall(usual)) == {(key, " checked") for key in DEFAULT_SCORERS}
+    assert set(boxes.findall(more)) == {(key, "") for key in SCORERS if key not in DEFAULT_SCORERS}
+    assert re.findall(r"<legend>([^<]+)</legend>", more) == [
+        family.label for family in FAMILIES.values() if any(s.family == family.key and not s.default for s in SCORERS.values())
+    ]
+    assert "<details><summary>More strategies" in body
+    chosen = browser.get(address, {"samples": samples.pk, "scorers": ["dawid_skene", "entropy"]}).content.decode()
+    assert "<details open><summary>More strategies" in chosen
+    assert ("entropy", " checked") in boxes.findall(chosen)
 
 
 def test_the_board_of_a_finished_search(browser: Client, finished: Search) -> None:

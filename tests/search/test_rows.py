@@ -5,7 +5,7 @@ from __future__ import annotations
 from accounts.models import User
 from catalog.models import ModelVersion
 from search.models import Candidate, SampleSet, Search, SearchState
-from search.rows import BASE_COLUMNS, board_columns, row_view
+from search.rows import BASE_COLUMNS, board_columns, row_view, scorer_cell
 from tests.search.factories import fail, make_search, run
 
 
@@ -61,6 +61,19 @@ def test_scorer_columns_carry_their_grade(finished: Search) -> None:
     assert grades["s-jsd_hist"] == "prior"
     assert grades["s-source_accuracy"] == "prior"
     assert grades["s-dawid_skene"] == "predicted"
+
+
+def test_only_scorers_that_were_asked_or_made_the_prior_order_have_columns(finished: Search) -> None:
+    finished.scorers = ["dawid_skene", "entropy", "cot"]
+    keys = {column.key for column in board_columns(finished)}
+    assert {"s-dawid_skene", "s-entropy", "s-cot", "s-jsd_hist", "s-source_accuracy"} <= keys
+    assert not keys & {"s-hellinger_sq", "s-mmd", "s-average_confidence", "s-anchor"}
+
+
+def test_estimates_of_accuracy_are_percentages_and_other_scores_are_not(finished: Search) -> None:
+    candidate = rows(finished)[0]
+    candidate.scores = {"cot": {"value": 0.8125}, "entropy": {"value": 0.8125}}
+    assert [scorer_cell(candidate, key).text for key in ("cot", "entropy")] == ["81.2 %", "0.812"]
 
 
 def test_one_point_is_no_trend(finished: Search) -> None:
