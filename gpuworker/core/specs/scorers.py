@@ -39,7 +39,7 @@ class ScorerSpec:
     """A way to score candidates.
 
     direction: whether a higher or a lower value is better. scale: "accuracy" where the value estimates an accuracy in [0, 1].
-    predicts_accuracy: that estimate may stand on the board as the prediction; otherwise a value only orders or diagnoses.
+    predicts_accuracy: that estimate comes with an interval and may stand on the board as the prediction; others order or diagnose.
     needs: signature keys ("a|b": one of them), "predictions" on the samples, "probes". default: part of a search where nobody chose.
     """
 
@@ -98,7 +98,7 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ),
     ScorerSpec(
         "hellinger_sq", "Histogram distance (Hellinger)", "paper", "lower", "score", _needs("value_histogram|word_counts"),
-        "Squared Hellinger distance between the same histograms, in [0, 1]",
+        "Squared Hellinger distance between the value (or word) histograms of reference and samples, in [0, 1]",
         SEED_PAPER,
     ),
     ScorerSpec(
@@ -168,7 +168,7 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ),
     ScorerSpec(
         "calibrated_confidence", "Calibrated confidence", "confidence", "higher", "accuracy", _needs("calibration", "predictions"),
-        "The same after the temperature that calibrates the model on its reference sample",
+        "Mean of the highest probability, at the temperature that calibrates the model on its reference sample",
         "Guo et al., ICML 2017",
     ),
     ScorerSpec(
@@ -220,12 +220,11 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ScorerSpec(
         "majority_vote", "Majority vote", "consensus", "higher", "accuracy", _needs("predictions"),
         "Share of samples on which a candidate answers as most of the others do",
-        predicts_accuracy=True,
     ),
     ScorerSpec(
         "ensv", "Agreement with the ensemble", "consensus", "higher", "accuracy", _needs("predictions"),
         "Share of samples on which a candidate answers as the mean of all predictions does",
-        "Hu et al., NeurIPS 2024", predicts_accuracy=True,
+        "Hu et al., NeurIPS 2024",
     ),
     ScorerSpec(
         "sml", "Spectral meta-learner", "consensus", "higher", "score", _needs("predictions"),

@@ -7,6 +7,7 @@ import pytest
 
 from gpuworker.core import scorers, signatures, specs
 from gpuworker.core.protocols import CandidateView, TargetView
+from gpuworker.core.ranking.board import METHODS
 from tests.core.scorers.worlds import crowd
 
 C = 3
@@ -15,6 +16,15 @@ FORWARD = [key for key, spec in specs.SCORERS.items() if spec.cost == "forward"]
 
 def test_every_listed_scorer_has_one_function():
     assert scorers.FUNCTIONS.keys() == specs.SCORERS.keys()
+
+
+def test_the_board_shows_the_word_of_those_that_predict_accuracy():
+    assert set(METHODS) == {key for key in FORWARD if specs.SCORERS[key].predicts_accuracy}
+
+
+def test_confidence_never_stands_in_the_order_of_a_search_where_nobody_chose():
+    """But for ATC, which has an interval of its own, and what publishers say, which only breaks ties."""
+    assert {key for key, spec in specs.SCORERS.items() if spec.family == "confidence" and spec.default} == {"atc", "source_accuracy"}
 
 
 @pytest.mark.parametrize("key", scorers.FUNCTIONS)
