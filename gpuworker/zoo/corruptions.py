@@ -41,7 +41,9 @@ def _inversion(x: Pixels, rng: np.random.Generator) -> Pixels:
 def _rotation(x: Pixels, rng: np.random.Generator) -> Pixels:
     angles = rng.uniform(25, 65, len(x)) * rng.choice([-1, 1], len(x))
     squeezed = x.squeeze(3) if x.shape[3] == 1 else x
-    turned = [np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR)) for image, angle in zip(squeezed, angles, strict=True)]
+    turned = [
+        np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR)) for image, angle in zip(squeezed, angles, strict=True)
+    ]
     return np.stack(turned).reshape(x.shape)
 
 

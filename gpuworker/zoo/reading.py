@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from catalog.labels import canonical_label
+from gpuworker.core.compatibility import channel_order
+from gpuworker.core.errors import Incompatible
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS, image
 from gpuworker.core.modalities.batches import OFFSETS, take
 from gpuworker.core.modalities.options import ReadOptions
@@ -65,7 +68,9 @@ def _chosen(test: NDArray[np.bool_], recordings: NDArray[np.int64]) -> NDArray[n
     return np.sort(np.concatenate([order[~test[order]][:MOST_TRAINING], order[test[order]][:MOST_TEST]]))
 
 
-def _read(source: Source, name: str, content: bytes, options: ReadOptions, wanted: NDArray[np.int64]) -> tuple[SampleBatch, NDArray[np.int64]]:
+def _read(
+    source: Source, name: str, content: bytes, options: ReadOptions, wanted: NDArray[np.int64]
+) -> tuple[SampleBatch, NDArray[np.int64]]:
     """The batch of all readable rows and their places among the rows handed over."""
     result = MODALITY_IMPLEMENTATIONS[source.modality].read([SourceFile(name, io.BytesIO(content), len(content))], options)
     bad = {problem.row - 1 for problem in result.problems if problem.row is not None}
@@ -169,10 +174,23 @@ def _corrupted(samples: Samples, domain: Domain, task: Task) -> Samples:
     pixels = corrupted(image.values(part.batch), domain.corruption)
     shapes = np.tile(np.array(pixels.shape[1:], np.int32), (len(pixels), 1))
     offsets = np.arange(len(pixels) + 1, dtype=np.int64) * int(np.prod(pixels.shape[1:]))
-    arrays = {"pixels": pixels.ravel(), "pixels" + OFFSETS: offsets, "shapes": shapes}
-    size = {"height": [pixels.shape[1]] * 2, "width": [pixels.shape[2]] * 2, "channels": [pixels.shape[3]]}
+    arrays: dict[str, NDArray[Any]] = {"pixels": pixels.ravel(), "pixels" + OFFSETS: offsets, "shapes": shapes}
+    size: dict[str, Any] = {"height": [pixels.shape[1]] * 2, "width": [pixels.shape[2]] * 2, "channels": [pixels.shape[3]]}
     batch = SampleBatch("image", len(pixels), arrays, {**part.batch.meta, **size})
     return Samples(batch, part.labels, part.test, part.recordings)
+
+
+def aligned(samples: Samples, like: SampleBatch) -> Samples:
+    """Samples of another folder with the channels of `like`, in its order; other kinds stay as they are. Raises Incompatible."""
+    if samples.batch.modality != "series":
+        return samples
+    names = like.meta.get("channel_names") or [str(place) for place in range(int(like.meta["channels"]))]
+    order = channel_order(samples.batch.meta.get("channel_names"), int(samples.batch.meta["channels"]), names)
+    if isinstance(order, str):
+        raise Incompatible("The samples do not fit the task.", detail=order)
+    meta = {**samples.batch.meta, "channels": len(order)} | ({"channel_names": list(names)} if "channel_names" in like.meta else {})
+    batch = SampleBatch("series", samples.batch.n, {"values": samples.batch.arrays["values"][:, :, order]}, meta)
+    return Samples(batch, samples.labels, samples.test, samples.recordings)
 
 
 def content_key(task: Task) -> str:

@@ -109,7 +109,7 @@ def draw(task: Task, batch: SampleBatch, seed: int, count: int = MODELS) -> list
     n = len(task.domains)
     pairs = list(itertools.combinations(range(n), 2))
     singles = count if not pairs else max(n, round(count * (1 - PAIR_SHARE)))
-    sources = [(place % n,) for place in range(min(singles, count))]
+    sources: list[tuple[int, ...]] = [(place % n,) for place in range(min(singles, count))]
     sources += [pairs[int(rng.integers(len(pairs)))] for _ in range(count - len(sources))]
     kinds: list[Imbalance] = ["none", "none", "skewed", "dropped"] if len(task.labels) > 2 else ["none", "none", "skewed"]
     return [

@@ -44,7 +44,8 @@ def split(domains: Sequence[Samples], seed: int) -> list[Rows]:
 def require_disjoint(digests: Sequence[Sequence[bytes]], rows: Sequence[Rows]) -> None:
     """digests: one per row and domain, equal for equal samples. Raises Overlap when a sample stands on two sides, of any domain."""
     sides = {
-        side: {digests[d][row] for d, part in enumerate(rows) for row in getattr(part, side).tolist()} for side in ("train", "reference", "score")
+        side: {digests[d][row] for d, part in enumerate(rows) for row in getattr(part, side).tolist()}
+        for side in ("train", "reference", "score")
     }
     for one, other in (("train", "reference"), ("train", "score"), ("reference", "score")):
         shared = len(sides[one] & sides[other])
@@ -60,7 +61,9 @@ def _draw(samples: Samples, rng: np.random.Generator) -> Rows:
     held = recordings[: int(np.searchsorted(sizes, REFERENCE_SHARE * len(open_rows))) + 1] if len(recordings) > 1 else recordings[:0]
     is_held = np.isin(samples.recordings[open_rows], held)
     return Rows(
-        _some(open_rows[~is_held], MOST_TRAIN, rng), _some(open_rows[is_held], MOST_REFERENCE, rng), np.flatnonzero(samples.test).astype(np.int64)
+        _some(open_rows[~is_held], MOST_TRAIN, rng),
+        _some(open_rows[is_held], MOST_REFERENCE, rng),
+        np.flatnonzero(samples.test).astype(np.int64),
     )
 
 

@@ -19,7 +19,6 @@ from gpuworker.zoo.sources import Source, Unusable, look
 FOLDERS = ("activity", "image", "text", "nlp", "em")
 FEW_FILES = 4
 GROUPS = {1: 4, 2: 3, 3: 2}  # files -> groups of subjects for each
-CLEAN = "clean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,9 @@ def discover(folder: Path, *, least: int = 2) -> Found:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
     tasks: list[Task] = []
-    skipped = [Skipped(path.name, "no folder of samples") for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in FOLDERS]
+    skipped = [
+        Skipped(path.name, "no folder of samples") for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in FOLDERS
+    ]
     for name in FOLDERS:
         if (folder / name).is_dir():
             sources = _sources(folder / name, skipped)
@@ -74,7 +75,7 @@ def discover(folder: Path, *, least: int = 2) -> Found:
                 if len(task.domains) >= least:
                     tasks.append(task)
                 else:
-                    skipped += [Skipped(f"{name}/{source.path.name}", f"no second file of its prefix has its labels") for source in group]
+                    skipped += [Skipped(f"{name}/{source.path.name}", "no second file of its prefix has its labels") for source in group]
     return Found(tuple(sorted(tasks, key=lambda task: task.name)), tuple(skipped))
 
 
@@ -98,15 +99,13 @@ def _groups(folder: str, sources: Sequence[Source]) -> list[tuple[str, list[Sour
     groups: dict[tuple[str, tuple[str, str, str]], list[Source]] = defaultdict(list)
     for source in sources:
         groups[source.name.split("_")[0], _space(source)].append(source)
-    named = [(_common_name(group) or prefix, group) for (prefix, _), group in groups.items()]
-    taken = {name for name, _ in named}
-    # Two label spaces of one prefix may have the same common name: the larger keeps it.
-    named.sort(key=lambda pair: -len(pair[1]))
-    result: list[tuple[str, list[Source]]] = []
-    for name, group in named:
-        used = {other for other, _ in result}
-        result.append((name if name not in used else next(f"{name}-{i}" for i in range(2, 1000) if f"{name}-{i}" not in used | taken), group))
-    return result
+    # Two label spaces of one prefix may have the same common name: the larger keeps it, the other gets a number.
+    result: dict[str, list[Source]] = {}
+    for (prefix, _), group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        name = _common_name(group) or prefix
+        number = 1 + sum(other == name or other.startswith(f"{name}-") for other in result)
+        result[name if number == 1 else f"{name}-{number}"] = group
+    return list(result.items())
 
 
 def _space(source: Source) -> tuple[str, str, str]:
@@ -142,8 +141,19 @@ def subject_groups(source: Source, parts: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(tested[part::parts] + trained[part::parts])) for part in range(parts)]
 
 
-def joined(task: Task, others: Sequence[Task]) -> list[Domain]:
-    """The domains of another folder that ask the same question: equal modality and labels; a task of the same name has precedence."""
-    alike = [other for other in others if other.modality == task.modality and other.key == task.key]
-    named = [other for other in alike if other.name == task.name]
-    return [domain for other in (named or alike) for domain in other.domains]
+def joined(task: Task, tasks: Sequence[Task], others: Sequence[Task]) -> list[Domain]:
+    """The domains of another folder (`others`) that ask what `task` asks: equal modality and labels.
+
+    Where several of `tasks` ask the same, a domain whose file begins with the name of one belongs to that one alone.
+    """
+    alike = [other for other in tasks if _asks(other, task)]
+
+    def belongs(domain: Domain) -> bool:
+        named = [other.name for other in alike if domain.source.name.startswith(other.name)]
+        return not named or task.name in named
+
+    return [domain for other in others if _asks(other, task) for domain in other.domains if belongs(domain)]
+
+
+def _asks(one: Task, other: Task) -> bool:
+    return one.modality == other.modality and one.key == other.key

@@ -68,7 +68,9 @@ def encoded(modality: str, batch: SampleBatch, spec: Mapping[str, Any]) -> NDArr
     return np.asarray(MODALITY_IMPLEMENTATIONS[modality].encode(batch, 0, batch.n, parsed, [INPUT])[INPUT], np.float32)
 
 
-def train_zoo(task: Task, domains: Sequence[Samples], rows: Sequence[Rows], seed: int, recipes: Sequence[Recipe] | None = None) -> list[Trained]:
+def train_zoo(
+    task: Task, domains: Sequence[Samples], rows: Sequence[Rows], seed: int, recipes: Sequence[Recipe] | None = None
+) -> list[Trained]:
     """All models of one seed; the same every time on one machine."""
     torch.set_num_threads(1)
     inputs = Inputs(task.modality, [samples.batch for samples in domains])
@@ -82,7 +84,9 @@ def train(task: Task, recipe: Recipe, domains: Sequence[Samples], rows: Sequence
     n_labels, design = len(task.labels), recipe.design
     kept = _class_shares(recipe, n_labels, rng)
     picked = {d: _thinned(rows[d].train, domains[d].labels, kept, rng) for d in recipe.domains}
-    picked = {d: rng.permutation(part)[: max(LEAST_ROWS // len(recipe.domains), int(recipe.share * len(part)))] for d, part in picked.items()}
+    picked = {
+        d: rng.permutation(part)[: max(LEAST_ROWS // len(recipe.domains), int(recipe.share * len(part)))] for d, part in picked.items()
+    }
     reference = _reference(recipe, domains, rows, kept, rng)
     raw = torch.from_numpy(np.concatenate([inputs(d, design.input)[part] for d, part in picked.items()]))
     y = np.concatenate([domains[d].labels[part] for d, part in picked.items()])
@@ -112,7 +116,9 @@ def _class_shares(recipe: Recipe, n_labels: int, rng: np.random.Generator) -> ND
     return shares
 
 
-def _thinned(rows: NDArray[np.int64], labels: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _thinned(
+    rows: NDArray[np.int64], labels: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     kept = rows[rng.random(len(rows)) < shares[labels[rows]]]
     return kept if len(kept) else rows[:LEAST_ROWS]
 
@@ -128,9 +134,7 @@ def _reference(
     return np.asarray(rng.permutation(np.concatenate(parts))[:MOST_REFERENCE], np.int64)
 
 
-def _fitted(
-    task: Task, recipe: Recipe, raw: torch.Tensor, y: torch.Tensor, rng: np.random.Generator
-) -> tuple[nn.Sequential, InputSpec]:
+def _fitted(task: Task, recipe: Recipe, raw: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> tuple[nn.Sequential, InputSpec]:
     design, n_labels = recipe.design, len(task.labels)
     document: dict[str, Any] = dict(design.input)
     if task.modality in ("image", "series"):
@@ -139,14 +143,13 @@ def _fitted(
         document |= {"mean": [round(float(v), 6) for v in mean], "std": [round(float(v), 6) for v in std]}
         shape = (1, -1, *[1] * (raw.dim() - 2))
         raw = (raw - torch.tensor(document["mean"]).view(shape)) / torch.tensor(document["std"]).view(shape)
-    spec = input_spec.parse(
-        {"modality": task.modality, "input": document, "output": {"kind": "logits"}, "labels": list(task.labels)}
-    )
+    spec = input_spec.parse({"modality": task.modality, "input": document, "output": {"kind": "logits"}, "labels": list(task.labels)})
     module = blank(design, tuple(raw.shape[1:]), n_labels)
     if design.convolutions:
         _descend(module, raw, y, min(recipe.epochs, 20), recipe.weight_decay, MOST_STEPS_CONVOLVED)
         return module.eval(), spec
-    first, layers = module[0], module[1:]
+    first, *rest = module
+    layers = nn.Sequential(*rest)
     with torch.no_grad():
         features = first(raw)
     centre, scale = features.mean(0), features.std(0, correction=0) + (0.02 if task.modality == "text" else 0.05)
@@ -172,8 +175,8 @@ def _fold(layer: nn.Module, centre: torch.Tensor, scale: torch.Tensor, seen: tor
     """Standardisation and the unseen half become part of the first linear layer, so that the model reads plain features."""
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
-        layer.weight *= seen / scale
-        layer.bias -= layer.weight @ centre
+        layer.weight.mul_(seen / scale)
+        layer.bias.sub_(layer.weight @ centre)
 
 
 def _descend(module: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int, weight_decay: float, most_steps: int) -> None:
