@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +16,39 @@ F64 = NDArray[np.float64]
 
 WHOLE = 700  # up to this size all eigenvectors at once are faster than the few that are needed
 TOP = 5
+FARTHEST = 5.0  # deviations
 FLOOR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """A map of (n, D) rows to (n, d) points: rows @ matrix - offset. matrix: (D, d); offset: (d,)."""
+    """A map of (n, D) rows to (n, d) points: every column standardised, cut at 5 deviations, then projected. mean, spread: (D,);
+    matrix: (D, d).
 
+    The cut keeps what hardly varies among the rows it was fitted on, such as colour among grey images, from outweighing all the rest.
+    """
+
+    mean: F32
+    spread: F32
     matrix: F32
-    offset: F32
 
-    def __call__(self, rows: NDArray[np.floating]) -> F64:
-        return np.asarray(rows, dtype=np.float64) @ self.matrix - self.offset
+    def __call__(self, rows: NDArray[np.floating[Any]]) -> F64:
+        return np.asarray(self.standard(rows) @ self.matrix)
+
+    def standard(self, rows: NDArray[np.floating[Any]]) -> F64:
+        return np.clip((np.asarray(rows, dtype=np.float64) - self.mean) / self.spread, -FARTHEST, FARTHEST)
 
 
-def principal_axes(rows: NDArray[np.floating], count: int, least_spread: float) -> Axes:
-    """Standardise every column, then the `count` axes of largest variance, scaled so that the first five have variance 1 on average.
+def principal_axes(rows: NDArray[np.floating[Any]], count: int, least_spread: float) -> Axes:
+    """The `count` axes of largest variance, scaled so that the first five have variance 1 on average.
 
     least_spread is added to every column's standard deviation, so that what is all but constant does not count.
     """
     x = np.asarray(rows, dtype=np.float64)
-    mean, spread = x.mean(0), x.std(0) + max(least_spread, 1e-12)
-    z = (x - mean) / spread
+    plain = Axes(
+        x.mean(0).astype(np.float32), (x.std(0) + max(least_spread, 1e-12)).astype(np.float32), np.zeros((x.shape[1], 0), np.float32)
+    )
+    z = plain.standard(x)
     n, width = z.shape
     count = max(1, min(count, width, n - 1))
     if width <= n:
@@ -47,8 +59,7 @@ def principal_axes(rows: NDArray[np.floating], count: int, least_spread: float) 
     # The sign of an eigenvector is arbitrary: the largest entry is positive.
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(count)])
     scale = np.sqrt(max(float(values[:TOP].mean()), 1e-12))
-    matrix = vectors / spread[:, None] / scale
-    return Axes(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
+    return replace(plain, matrix=(vectors / scale).astype(np.float32))
 
 
 def _largest(symmetric: F64, count: int) -> tuple[F64, F64]:

@@ -42,12 +42,12 @@ class ProbeSpace:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def arrays(self) -> dict[str, F32]:
-        """What `from_arrays` reads back: 4 (D d + d + K d) bytes, 160 kB with 1,000 features and 256 cells."""
-        return {"matrix": self.axes.matrix, "offset": self.axes.offset, "centers": self.centers}
+        """What `from_arrays` reads back: 4 (D d + 2 D + K d) bytes, 170 kB with 1,000 features and 256 cells."""
+        return {"mean": self.axes.mean, "spread": self.axes.spread, "matrix": self.axes.matrix, "centers": self.centers}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> ProbeSpace:
-        return cls(Axes(arrays["matrix"], arrays["offset"]), arrays["centers"])
+        return cls(Axes(arrays["mean"], arrays["spread"], arrays["matrix"]), arrays["centers"])
 
 
 def fit_space(probes: ProbeView, cells: int | None = None) -> ProbeSpace:

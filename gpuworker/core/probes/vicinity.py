@@ -97,8 +97,10 @@ class Vicinity:
 
     @cached_property
     def effective_probes(self) -> float:
-        """Kish's effective sample size of the importance weights: how many probes lie where the samples lie."""
-        return float(1 / (self.importance_weights**2).sum())
+        """How many probes lie where the samples lie: Kish's effective sample size of the importance weights, times the part of the
+        samples' mass that ratios above the least make up (their mean over the probes is 1 unless samples lie where no probe does)."""
+        mass = float(np.where(self.ratios > 1 / MOST_WEIGHT, self.ratios, 0.0).mean())
+        return float(min(1.0, mass) / (self.importance_weights**2).sum())
 
     @cached_property
     def distance(self) -> float:

@@ -27,7 +27,8 @@ def clusters(features: NDArray[np.float32]) -> list[Rows]:
     rows = np.nan_to_num(features[order], posinf=0.0, neginf=0.0).astype(np.float64)
     spread = rows.std(0)
     rows = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1.0)
-    whole, done = [np.arange(len(rows))], []
+    whole: list[NDArray[np.int64]] = [np.arange(len(rows))]
+    done: list[NDArray[np.int64]] = []
     while whole and len(whole) + len(done) < MAX_CLUSTERS:
         largest = whole.pop(max(range(len(whole)), key=lambda place: len(whole[place])))
         side = _halved(rows[largest]) if len(largest) >= 2 * CLUSTER_ROWS else None
