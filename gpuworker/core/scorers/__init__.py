@@ -28,6 +28,7 @@ from gpuworker.core.scorers.majority_vote import majority_vote
 from gpuworker.core.scorers.mano import mano
 from gpuworker.core.scorers.minhash_jaccard import minhash_jaccard
 from gpuworker.core.scorers.mmd import mmd
+from gpuworker.core.scorers.no_probe import no_probe
 from gpuworker.core.scorers.nuclear_norm import nuclear_norm
 from gpuworker.core.scorers.probe_cells import probe_cells
 from gpuworker.core.scorers.probe_importance import probe_importance
@@ -73,4 +74,5 @@ FUNCTIONS: dict[str, Scorer] = {
     "ensv": ensv,
     "sml": sml,
     "aline": aline,
+    "no_probe": no_probe,
 }

@@ -236,5 +236,10 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
         "Accuracy on labelled probes, carried over to the samples along the line on which agreements lie",
         "Baek et al., NeurIPS 2022",
     ),
+    ScorerSpec(
+        "no_probe", "Without probes", "consensus", "higher", "score", _needs("predictions"),
+        "Places by Dawid-Skene, SML, EnsV, own cells, InfoMax and COT counted together, for catalogs without labelled probes",
+        "ranking notes, section 5",
+    ),
 )}
 # fmt: on
