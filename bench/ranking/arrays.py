@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,18 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
-from safetensors import safe_open
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from gpuworker.core import signatures
-from gpuworker.core.errors import Incompatible
+from gpuworker.core.errors import UserError
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS, VALUES, WORDS
 from gpuworker.core.modalities.batches import dump_batch, load_batch, row_digests, take
 from gpuworker.core.protocols import SampleBatch
 from gpuworker.zoo import store
-from gpuworker.zoo.reading import MOST_TEST, Samples, content_key, read_domain
+from gpuworker.zoo.reading import MOST_TEST, Samples, aligned, content_key, read_domain
 from gpuworker.zoo.recipes import MODELS
+from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.splits import Overlap, Rows, split
 from gpuworker.zoo.tasks import Domain, Skipped, Task
 from gpuworker.zoo.train import Inputs, Trained, log_probs
@@ -111,7 +113,9 @@ def _make(folder: Path, task: Task, seed: int, models: int, pool_path: Path, tar
     inputs = Inputs(task.modality, [part.batch for part in samples])
     _write(pool_path, *_pool(task, samples, rows, zoo, inputs))
     known = {
-        digest for part, own in zip(samples, rows, strict=True) for digest in row_digests(take(part.batch, np.append(own.train, own.reference)))
+        digest
+        for part, own in zip(samples, rows, strict=True)
+        for digest in row_digests(take(part.batch, np.append(own.train, own.reference)))
     }
     places = {domain.name: place for place, domain in enumerate(task.domains)}
     for domain, path, refusal in targets:
@@ -120,13 +124,14 @@ def _make(folder: Path, task: Task, seed: int, models: int, pool_path: Path, tar
             _write_scored(path, task, samples[place], rows[place].score, zoo, known, [inputs(place, m.recipe.design.input) for m in zoo])
             continue
         try:
-            found = read_domain(task, domain)
+            found = aligned(read_domain(task, domain), samples[0].batch)
             encode = Inputs(task.modality, [found.batch])
             fresh = [row for row, digest in enumerate(row_digests(found.batch)) if digest not in known]
             chosen = np.sort(np.random.default_rng(0).permutation(np.array(fresh, np.int64))[:MOST_TEST])
             _write_scored(path, task, found, chosen, zoo, known, [encode(0, m.recipe.design.input) for m in zoo])
-        except Incompatible as error:
-            store.replace_file(refusal, lambda place, why=error: place.write_text(why.detail))
+        except (UserError, Unusable) as error:
+            reason = (error.detail or error.title) if isinstance(error, UserError) else str(error)
+            store.replace_file(refusal, partial(Path.write_text, data=reason))
 
 
 def _pool(
@@ -178,7 +183,12 @@ def _write_scored(
         raise Overlap(f"score rows of {task.name} were trained on or are probes")
     answers = np.stack([log_probs(model, part[rows]).astype(HALF) for model, part in zip(zoo, inputs, strict=True)])
     features = MODALITY_IMPLEMENTATIONS[task.modality].features(batch)
-    table = {"labels": samples.labels[rows], "features": features, "log_probs": answers, "batch": np.frombuffer(dump_batch(batch), np.uint8)}
+    table = {
+        "labels": samples.labels[rows],
+        "features": features,
+        "log_probs": answers,
+        "batch": np.frombuffer(dump_batch(batch), np.uint8),
+    }
     _write(path, table, {})
 
 

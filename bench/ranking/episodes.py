@@ -45,14 +45,16 @@ class About:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Episode:
-    """truth: (M,) accuracy; f1: (M,) of the second label where there are two, else None. answers: (n,) the samples' true labels."""
+    """truth: (M,) accuracy. answers: (n,) the samples' true labels. Of pairs, f1: (M,) F1 of the second label (a match),
+    and always: that of answering nothing else; None elsewhere."""
 
     target: TargetView
     candidates: list[CandidateView]
     truth: NDArray[np.float64]
-    f1: NDArray[np.float64] | None
     answers: NDArray[np.int64]
     about: About
+    f1: NDArray[np.float64] | None = None
+    always: float | None = None
 
 
 def episodes(
@@ -67,7 +69,8 @@ def episodes(
     for target in scored:
         if len(target.labels) < LEAST_ROWS:
             continue
-        for mode in modes:
+        # A domain of another folder is unseen as it is: there is nothing to hide.
+        for mode in modes if target.number is not None else [mode for mode in modes if mode == "unseen"]:
             models, probes = catalog(pool, target, mode, seed)
             if len(models) < LEAST_MODELS or not len(probes):
                 continue
@@ -82,7 +85,7 @@ def catalog(pool: Pool, target: Scored, mode: Mode, seed: int) -> tuple[NDArray[
     apart = target.number if mode == "unseen" else None
     models = [m for m, sources in enumerate(pool.sources) if apart is None or apart not in sources]
     open_rows = np.arange(len(pool.label)) if apart is None else np.flatnonzero(pool.domain != apart)
-    rng = _rng("probes", pool.task, seed, target.name, mode)
+    rng = _rng("probes", pool.task, seed, None if apart is None else target.name)
     return np.array(models, np.int64), stratified(pool.domain[open_rows], pool.label[open_rows], PROBES, rng, open_rows)
 
 
@@ -118,13 +121,16 @@ def _episode(
     order = _rng("order", pool.task, seed, target.name, mode, kind, size).permutation(models)
     # The truth of a natural target is that of the whole domain, of a shifted one that of the rows drawn.
     judged = every if kind == "natural" else rows
-    right = target.log_probs[order][:, judged].argmax(2)
+    given = target.log_probs[order][:, judged].argmax(2)
     view = target_view(pool, target, rows, probes)
     candidates = [candidate_view(pool, target, int(model), rows, probes) for model in order]
     about = About(pool.task, seed, target.name, mode, kind, size, len(rows), pool.labels, order, rows, probes)
-    truth = (right == target.labels[judged]).mean(1)
-    f1 = f1_scores(right, target.labels[judged]) if len(pool.labels) == 2 else None
-    return Episode(view, candidates, truth, f1, target.labels[rows], about)
+    truth = (given == target.labels[judged]).mean(1)
+    if pool.modality != "pair" or len(pool.labels) != 2:
+        return Episode(view, candidates, truth, target.labels[rows], about)
+    f1 = f1_scores(given, target.labels[judged])
+    always = f1_scores(np.ones((1, len(judged)), np.int64), target.labels[judged])
+    return Episode(view, candidates, truth, target.labels[rows], about, f1, float(always[0]))
 
 
 def target_view(pool: Pool, target: Scored, rows: NDArray[np.int64], probes: NDArray[np.int64]) -> TargetView:

@@ -29,7 +29,7 @@ def jobs(data: Path, targets: Path | None = None, names: Sequence[str] = ()) -> 
     if targets is None:
         return [Job(task) for task in tasks], skipped
     others = discover(targets, least=1)
-    pairs = [Job(task, tuple(joined(task, others.tasks))) for task in tasks]
+    pairs = [Job(task, tuple(joined(task, found.tasks, others.tasks))) for task in tasks]
     skipped += [Skipped(job.task.name, "no target domain has its labels") for job in pairs if not job.targets]
     used = {domain.name for job in pairs for domain in job.targets}
     lost = [domain for task in others.tasks for domain in task.domains if domain.name not in used]

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from bench.ranking.episodes import Episode
 from gpuworker.core import specs
-from gpuworker.core.protocols import Estimate, TargetView
+from gpuworker.core.metrics import ACCURACY, Metric
 from gpuworker.core.probes import settle
+from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
+from gpuworker.core.protocols import Estimate, TargetView
 from gpuworker.core.ranking import board, prior
 from gpuworker.core.scorers import FUNCTIONS
 from gpuworker.core.scorers.adaptivity_pairs import adaptivity, group_distances
 
 F64 = NDArray[np.float64]
 
-BOARD, PRIOR = "board", "prior"
+BOARD, PRIOR, BOARD_F1 = "board", "prior", "board_f1"
 RANDOM, TRUTH, LABELS, ADAPTIVITY = "random", "truth", "labels_100", "adaptivity_tuned"
 FRAMES = (RANDOM, TRUTH, LABELS, ADAPTIVITY)
 LABELLED = 100
@@ -41,20 +43,25 @@ class Ranking:
     high: F64 = field(default_factory=lambda: np.zeros(0))
 
 
-def rankings(episode: Episode, keys: Sequence[str] | None = None) -> dict[str, Ranking]:
-    """All methods, or those named. The truth is looked at only for the rows that frame the others (FRAMES)."""
+def rankings(episode: Episode, keys: Sequence[str] | None = None, calibration: Calibration = UNCALIBRATED) -> dict[str, Ranking]:
+    """All methods, or those named. The truth is looked at only for the rows that frame the others (FRAMES).
+
+    calibration: of this catalog, for the intervals of the board. board_f1 orders by expected F1 of a match, where that is judged.
+    """
     wanted = set(method_names() if keys is None else keys)
     target = settle(episode.target)
     found = {key: _scorer(key, target, episode) for key in FUNCTIONS if key in wanted}
     if PRIOR in wanted:
         found[PRIOR] = _prior(target, episode)
     if BOARD in wanted:
-        found[BOARD] = _board(target, episode)
+        found[BOARD] = _board(target, episode, calibration)
+    if BOARD_F1 in wanted and episode.f1 is not None:
+        found[BOARD_F1] = _board(target, episode, UNCALIBRATED, Metric("f1", label=1))
     return found | {key: ranking for key, ranking in _frames(episode).items() if key in wanted}
 
 
 def method_names() -> list[str]:
-    return [*FUNCTIONS, PRIOR, BOARD, *FRAMES]
+    return [*FUNCTIONS, PRIOR, BOARD, BOARD_F1, *FRAMES]
 
 
 def _scorer(key: str, target: TargetView, episode: Episode) -> Ranking:
@@ -87,10 +94,10 @@ def _prior(target: TargetView, episode: Episode) -> Ranking:
     return Ranking(np.array([-float(place.position) for place in places]), told, spent, False)
 
 
-def _board(target: TargetView, episode: Episode) -> Ranking:
+def _board(target: TargetView, episode: Episode, calibration: Calibration, metric: Metric = ACCURACY) -> Ranking:
     """The order that a person sees, with the intervals beside it."""
     started = time.perf_counter()
-    found = board(target, episode.candidates)
+    found = board(target, episode.candidates, calibration=calibration, metric=metric)
     spent = (time.perf_counter() - started) * 1000
     scores = np.empty(len(found.rows))
     scores[list(found.order)] = -np.arange(len(found.rows), dtype=np.float64)

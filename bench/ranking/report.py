@@ -90,7 +90,9 @@ def tables(outcomes: Sequence[Outcome], skipped: Sequence[Mapping[str, str]]) ->
         "regret1 by task": _by_task(main, "regret1"),
         "tau by task": _by_task(main, "tau"),
         "intervals": _intervals(main),
-        "samples": _grouped([row for row in rows if row.kind == "natural" and row.mode == "unseen" and not row.trap], lambda r: str(r.size)),
+        "samples": _grouped(
+            [row for row in rows if row.kind == "natural" and row.mode == "unseen" and not row.trap], lambda r: str(r.size)
+        ),
         "matching, by F1": _f1(main),
         "differences": _differences(main),
         "traps": _grouped([row for row in rows if row.trap and row.trap != "labels"], lambda row: row.trap),

@@ -14,18 +14,22 @@ from bench.ranking.aggregate import Row
 from bench.ranking.arrays import Pool, Scored
 from bench.ranking.episodes import MAIN_SIZE, SIZES, Episode, Kind, Mode, episodes
 from bench.ranking.loading import Job, load
-from bench.ranking.methods import BOARD, Ranking, rankings
+from bench.ranking.methods import ADAPTIVITY, BOARD, BOARD_F1, RANDOM, Ranking, rankings
 from bench.ranking.metrics import figures, interval_figures, mean_error
 from bench.ranking.traps import TRAPS, trapped
+from gpuworker.core.errors import UserError
+from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
+from gpuworker.core.ranking.calibrate import calibrate
 from gpuworker.zoo.recipes import MODELS
+from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.tasks import Skipped
 
 TRAP_TARGETS = 4
 BUDGETS = (5, 10, 20, 40, 100)
 LABEL_DRAWS = 5
 CLEAN, FEW_SAMPLES, LABEL_SHIFT = "clean", "few_samples", "label_shift"
-NARROW = (BOARD, "anchor", "a_only", "dawid_skene", "majority_vote", "random")
-"""Methods that also run on other numbers of samples and in traps."""
+NARROW = ("anchor", "a_only", "jsd_hist", "source_accuracy", "dawid_skene", "majority_vote", BOARD, RANDOM, ADAPTIVITY)
+"""Methods that also run on seen domains, on other numbers of samples and in traps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,19 @@ class Outcome:
 def run_job(cache: Path, job: Job, seed: int, plan: Plan) -> Outcome:
     """Trains what is not in the cache, then ranks."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)
-    pool, scored, skipped = load(cache, job, seed, plan.models)
+    try:
+        pool, scored, skipped = load(cache, job, seed, plan.models)
+    except (Unusable, UserError) as error:
+        return Outcome(job.task.name, seed, job.task.modality, (), 0, 0, (), (Skipped(job.task.name, str(error)),))
     played = scored[: plan.most_targets]
-    rows = [row for episode in main_episodes(pool, played, seed, plan) for row in rows_of(episode)]
+    rows: list[Row] = []
+    calibrations: dict[bytes, Calibration] = {}
+    for episode in main_episodes(pool, played, seed, plan):
+        about = episode.about
+        catalog = about.probes.tobytes() + np.sort(about.models).tobytes()
+        if catalog not in calibrations:
+            calibrations[catalog] = calibrated(episode)
+        rows += rows_of(episode, calibration=calibrations[catalog])
     if plan.traps:
         rows += list(_trap_rows(pool, played, seed))
     if plan.labels:
@@ -79,18 +93,29 @@ def main_episodes(pool: Pool, scored: Sequence[Scored], seed: int, plan: Plan) -
     yield from episodes(pool, scored, seed, ("unseen",), ("natural",), others)
 
 
-def rows_of(episode: Episode, trap: str = "") -> list[Row]:
-    """One row per method; all of them at the main size outside traps."""
+def calibrated(episode: Episode) -> Calibration:
+    """The table that the catalog of an episode would store: made from probes and the models' answers to them alone."""
+    probes = episode.target.probes
+    return UNCALIBRATED if probes is None else calibrate(probes, episode.candidates)
+
+
+def rows_of(episode: Episode, trap: str = "", calibration: Calibration = UNCALIBRATED) -> list[Row]:
+    """One row per method; all of them for unseen targets at the main size outside traps."""
     about = episode.about
-    whole = about.size == MAIN_SIZE and not trap
-    found = rankings(episode, None if whole else NARROW)
+    whole = about.size == MAIN_SIZE and about.mode == "unseen" and not trap
+    found = rankings(episode, None if whole else NARROW, calibration)
+    measured = {key: _figures(key, ranking, episode) for key, ranking in found.items()}
+    if episode.f1 is not None and episode.always is not None:
+        measured["always_a_match"] = {"f1.regret1": float(episode.f1.max() - episode.always), "f1.tau": 0.0}
     return [
-        Row(about.task, about.seed, about.target, about.mode, about.kind, about.n, about.size, key, _figures(ranking, episode), trap)
-        for key, ranking in found.items()
+        Row(about.task, about.seed, about.target, about.mode, about.kind, about.n, about.size, key, numbers, trap)
+        for key, numbers in measured.items()
     ]
 
 
-def _figures(ranking: Ranking, episode: Episode) -> dict[str, float]:
+def _figures(key: str, ranking: Ranking, episode: Episode) -> dict[str, float]:
+    if key == BOARD_F1 and episode.f1 is not None:
+        return _f1_figures(ranking, episode.f1)
     if not ranking.told and np.isnan(ranking.scores).all():
         return {}
     found = figures(ranking.scores, episode.truth)
@@ -100,8 +125,12 @@ def _figures(ranking: Ranking, episode: Episode) -> dict[str, float]:
     if len(ranking.low):
         found |= interval_figures(ranking.low, ranking.high, ranking.values, episode.truth)
     if episode.f1 is not None:
-        found |= {f"f1.{name}": value for name, value in figures(ranking.scores, episode.f1).items() if name in ("regret1", "tau")}
+        found |= _f1_figures(ranking, episode.f1)
     return found
+
+
+def _f1_figures(ranking: Ranking, f1: NDArray[np.float64]) -> dict[str, float]:
+    return {f"f1.{name}": value for name, value in figures(ranking.scores, f1).items() if name in ("regret1", "tau")}
 
 
 def _trap_rows(pool: Pool, scored: Sequence[Scored], seed: int) -> Iterator[Row]:

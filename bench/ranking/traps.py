@@ -66,7 +66,7 @@ class Scene:
 
 def trapped(name: str, episode: Episode, pool: Pool, scored: Scored) -> Episode:
     """The episode with the trap set, the same every time. Raises KeyError for an unknown name."""
-    return TRAPS[name](Scene(episode, pool, scored, np.random.default_rng(7)))
+    return replace(TRAPS[name](Scene(episode, pool, scored, np.random.default_rng(7))), f1=None, always=None)
 
 
 def _clones(scene: Scene) -> Episode:
@@ -202,7 +202,7 @@ def _worst(scene: Scene, part: int) -> list[int]:
 
 
 def _with(episode: Episode, added: list[CandidateView], truth: NDArray[np.float64]) -> Episode:
-    return replace(episode, candidates=[*episode.candidates, *added], truth=np.concatenate([episode.truth, truth]), f1=None)
+    return replace(episode, candidates=[*episode.candidates, *added], truth=np.concatenate([episode.truth, truth]))
 
 
 def _probes(scene: Scene) -> ProbeView:
