@@ -1,39 +1,18 @@
-"""What every API view shares: the parser, cursor paging and one error shape (RFC 9457 problem details)."""
+"""What every API view shares: cursor paging and one error shape (RFC 9457 problem details)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
-from rest_framework import exceptions, parsers
+from rest_framework import exceptions
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from gpuworker.core.errors import UserError
-from gpuworker.core.texts import MAX_NESTING, nests_deeper
-
-
-class JSONParser(parsers.JSONParser):
-    """REST framework's parser, which lets Python's recursion limit through as a defect of ours."""
-
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        try:
-            document = super().parse(stream, media_type, parser_context)
-        except RecursionError as error:
-            raise self._too_deep() from error
-        if nests_deeper(document):
-            raise self._too_deep()
-        return document
-
-    @staticmethod
-    def _too_deep() -> exceptions.ParseError:
-        return exceptions.ParseError(
-            f"The body has more than {MAX_NESTING} lists and objects within each other. Close each one where it ends; see /api/docs/."
-        )
 
 
 class Cursor(CursorPagination):
