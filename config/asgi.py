@@ -13,7 +13,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402  (needs the apps loa
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
-from config.limits import App, BodyLimit  # noqa: E402
+from config.limits import App, BodyLimit, KeptPieces  # noqa: E402
 from search.routing import websocket_urlpatterns  # noqa: E402
 from uploads.tus import CHUNK_MAX_BYTES  # noqa: E402
 
@@ -21,7 +21,8 @@ BODY_MAX_BYTES = CHUNK_MAX_BYTES + 1024**2
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(cast(App, http), BODY_MAX_BYTES),
+        # The limit stands within: a body that it has refused is no piece that was cut.
+        "http": KeptPieces(BodyLimit(cast(App, http), BODY_MAX_BYTES), "/uploads/"),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

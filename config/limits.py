@@ -1,7 +1,11 @@
-"""No request body beyond what one upload piece may hold. Django spools a whole body to disk before any view is asked."""
+"""What becomes of request bodies before Django sees them: too long ones are refused, cut pieces of uploads are kept.
+
+Django spools a whole body to disk before any view is asked, and asks none when the connection ends before the body does.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -51,3 +55,32 @@ class BodyLimit:
         headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
+
+
+class KeptPieces:
+    """ASGI wrapper for the addresses of uploads: where the connection is cut, the body ends, and the view takes what has come.
+
+    What to do with a part is the view's to say: one that came with a checksum of the whole is no use. Nobody hears the answer.
+    """
+
+    def __init__(self, app: App, folder: str) -> None:
+        self.app, self.folder = app, folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(self.folder) or scope["path"] == self.folder:
+            await self.app(scope, receive, send)
+            return
+        whole = cut = False
+
+        async def until_cut() -> Message:
+            nonlocal whole, cut
+            if cut:
+                await asyncio.get_running_loop().create_future()  # a second end would stop the view in the middle
+            message = await receive()
+            if message["type"] == "http.disconnect" and not whole:
+                cut = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            whole = whole or not message.get("more_body", False)
+            return message
+
+        await self.app(scope, until_cut, send)

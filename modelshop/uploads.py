@@ -16,6 +16,9 @@ import httpx
 from modelshop.errors import NotReached, Refused
 
 CHUNK = 8 * 1024**2
+CHUNK_LEAST = 256 * 1024
+CONTENT_TYPE = "application/offset+octet-stream"
+AGAIN = (409, 423, 460)  # the server is further on than we knew, still writes the piece that was cut, or got damaged bytes
 TRIES = 5
 PAUSE = 0.5  # seconds before the first retry; doubled each time
 
@@ -70,9 +73,10 @@ def upload_file(sender: Sender, path: Path, name: str, purpose: str, *, server: 
         upload_id, offset = _create(sender, name, purpose, stat.st_size), 0
         memory.put(key, upload_id)
     progress(name, offset, stat.st_size)
+    length = CHUNK
     with path.open("rb") as file:
         while offset < stat.st_size:
-            offset = _send_chunk(sender, upload_id, file, offset)
+            offset, length = _send_chunk(sender, upload_id, file, offset, length)
             progress(name, offset, stat.st_size)
     return upload_id
 
@@ -95,19 +99,29 @@ def _create(sender: Sender, name: str, purpose: str, size: int) -> str:
     return answer.headers["Location"].rstrip("/").rsplit("/", 1)[-1]
 
 
-def _send_chunk(sender: Sender, upload_id: str, file: BinaryIO, offset: int) -> int:
-    """Send the next bytes, asking again where the upload stands after a failure; returns the new offset."""
+def _send_chunk(sender: Sender, upload_id: str, file: BinaryIO, offset: int, length: int) -> tuple[int, int]:
+    """Send the next bytes, after a failure from where the upload then stands; returns the new offset, and how many to send next.
+
+    A piece whose line is cut has to be sent again as a whole, since its checksum is of the whole: each cut halves the length,
+    each success doubles it.
+    """
     for attempt in range(TRIES):
-        file.seek(offset)
-        chunk = file.read(CHUNK)
-        digest = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
-        headers = {"Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}", "Content-Type": "application/offset+octet-stream"}
         try:
+            if attempt:
+                offset = int(sender.request("HEAD", f"/uploads/{upload_id}").headers["Upload-Offset"])
+            file.seek(offset)
+            chunk = file.read(length)
+            digest = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
+            headers = {
+                "Upload-Offset": str(offset),
+                "Upload-Checksum": f"sha256 {digest}",
+                "Content-Type": "application/offset+octet-stream",
+            }
             answer = sender.request("PATCH", f"/uploads/{upload_id}", headers=headers, content=chunk)
-            return int(answer.headers["Upload-Offset"])
-        except NotReached:
-            if attempt == TRIES - 1:
+            return int(answer.headers["Upload-Offset"]), min(CHUNK, 2 * length)
+        except (NotReached, Refused) as error:
+            if attempt == TRIES - 1 or (isinstance(error, Refused) and error.status not in AGAIN):
                 raise
+            length = min(CHUNK, max(CHUNK_LEAST, length // 2))
             time.sleep(PAUSE * 2**attempt)
-            offset = int(sender.request("HEAD", f"/uploads/{upload_id}").headers["Upload-Offset"])
     raise AssertionError("the last try returns or raises")

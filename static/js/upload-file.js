@@ -5,7 +5,9 @@ import { size, t } from "ms/text";
 import { uploadStorage } from "ms/upload-storage";
 
 const { tus } = window; // the library is a UMD bundle and has no module exports
+// A piece whose line is cut is sent again as a whole, since its checksum is of the whole: each cut halves it, each success doubles it.
 const CHUNK_BYTES = 8 * 1024 * 1024;
+const CHUNK_LEAST = 256 * 1024;
 const RETRY_MS = [0, 1000, 3000, 5000, 10000];
 const CHECKSUM_MISMATCH = 460;
 const LOCKED = 423;
@@ -69,8 +71,10 @@ export class FileUpload {
       onBeforeRequest: (request) => request.setHeader("X-CSRFToken", csrfToken()),
       onShouldRetry: (error) => {
         const status = error.originalResponse?.getStatus() ?? 0;
+        if (status === 0 && error.originalRequest.getMethod() === "PATCH") this.resize(0.5);
         return status === 0 || status >= 500 || status === 409 || status === LOCKED || status === CHECKSUM_MISMATCH;
       },
+      onChunkComplete: () => this.resize(2),
       onProgress: (sent) => this.progress(sent),
       onSuccess: () => this.finish(),
       onError: (error) => this.show("failed", cause(error)),
@@ -97,6 +101,12 @@ export class FileUpload {
     if (this.state !== "uploading") return;
     this.upload.abort();
     this.show("paused", t("upload.paused", { sent: size(this.sent), total: size(this.file.size) }));
+  }
+
+  /** How many bytes the next request sends. */
+  resize(factor) {
+    const { options } = this.upload;
+    options.chunkSize = Math.min(CHUNK_BYTES, Math.max(CHUNK_LEAST, options.chunkSize * factor));
   }
 
   queue() {

@@ -180,6 +180,36 @@ def test_an_upload_goes_on_where_it_was_cut(
     assert ModelVersion.objects.get().files.get().sha256
 
 
+def test_a_bad_line_gets_smaller_pieces_until_it_is_better(
+    live_server: LiveServer, token: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut, away altogether, still busy with what was cut: each is tried again, from where the upload stands."""
+    monkeypatch.setattr(uploads, "CHUNK", 80)
+    monkeypatch.setattr(uploads, "CHUNK_LEAST", 15)
+    monkeypatch.setattr(uploads, "PAUSE", 0.0)
+    troubles = iter(["", "cut", "", "cut", "away", "", "busy"])
+    tried: list[tuple[int, int]] = []
+
+    class Line(httpx.HTTPTransport):
+        """Meets the requests about the upload with these troubles in turn, then with none."""
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if not request.url.path.startswith("/uploads/") or request.method == "POST":
+                return super().handle_request(request)
+            if request.method == "PATCH":
+                tried.append((int(request.headers["Upload-Offset"]), len(request.content)))
+            trouble = next(troubles, "")
+            if trouble in ("cut", "away"):
+                raise httpx.ReadError(trouble, request=request)
+            return httpx.Response(423, json={"title": "Busy"}) if trouble == "busy" else super().handle_request(request)
+
+    what = Publication(name="alice/shapes", files=[files["model"]], spec=image_spec())
+    with Client(live_server.url, token, memory=Memory(tmp_path / "memory.json"), transport=Line()) as client:
+        client.publish(what)
+    assert tried[:8] == [(0, 80), (80, 80), (80, 40), (80, 15), (80, 15), (95, 30), (125, 60), (185, 80)]
+    assert ModelVersion.objects.get().files.get().sha256
+
+
 def test_version_is_printed_by_the_installed_command() -> None:
     done = subprocess.run([Path(sys.executable).parent / "modelshop", "version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip().count(".") == 2
