@@ -136,8 +136,8 @@ def _normalised(spec: Input) -> Facts:
     ]
 
 
-def _array(layouts: Sequence[tuple[str, str]], layout: str, dtype: str) -> str:
-    words = dict(layouts)[layout]
+def _array(layouts: Sequence[tuple[str, object]], layout: str, dtype: str) -> str:
+    words = str(dict(layouts)[layout])
     return f"{words}, {dtype}" if layout == "flat" else f"{words} ({layout}), {dtype}"
 
 

@@ -76,7 +76,13 @@ def test_a_change_is_told_as_before_and_after(team: Team, alice: User) -> None:
         "membership.set", team, actor=alice, team=team, before={"user": "bob", "role": None}, after={"user": "bob", "role": "admin"}
     )
     assert [(change.name, change.before, change.after) for change in changed.changes] == [("user", "bob", "bob"), ("role", "", "admin")]
-    made = audit("token.create", team, actor=alice, team=team, after={"scopes": ["a", "b"], "note": None, "own": False, "expires": "2026-12-21T14:58:19.3+00:00"})
+    made = audit(
+        "token.create",
+        team,
+        actor=alice,
+        team=team,
+        after={"scopes": ["a", "b"], "note": None, "own": False, "expires": "2026-12-21T14:58:19.3+00:00"},
+    )
     told = [("scopes", "a, b"), ("note", ""), ("own", "no"), ("expires", "21 Dec 2026, 14:58")]
     assert [(change.name, change.after) for change in made.changes] == told
     text = client_for(alice).get(URL).content.decode()

@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "gpuworker/core/sandbox/process.py": "leaves the worker's environment behind when it starts the sandbox",
     "gpuworker/core/sandbox/kernel.py": "clears what is left of it",
     "modelshop/uploads.py": "where a publisher's machine keeps caches",
+    "gpuworker/zoo/store.py": "where a publisher's machine keeps caches",
     "modelshop/cli.py": "runs on a publisher's machine, without Django",
 }
 LATE_IMPORTS: dict[str, str] = {}

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,27 @@ def pair(instance: Instance) -> Instance:
     """The same data folder, now with two workers."""
     instance.restart(workers=2, JOB_LEASE_SECONDS="10")
     return instance
+
+
+NO_MORE = "no message is taken any more"
+
+
+def drain(instance: Instance, pid: int, draining: bool) -> None:
+    """What the button on the workers' page does."""
+    instance.code(
+        "from accounts.models import User; from jobs.services import worker_drain; "
+        f"worker_drain(worker=prepare.Worker.objects.get(pid={pid}), draining={draining}, actor=User.objects.get(username='operator'))"
+    )
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """The process does nothing inside."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def alive(processes: list[psutil.Process]) -> list[str]:
@@ -66,6 +88,32 @@ def test_a_worker_that_is_stopped_hands_its_job_to_another_at_once(pair: Instanc
     assert pair.rows(query, search)[0][1] < lease_until, "nobody had to wait for the lease to end"
     assert_nothing_lost(pair, search, undisturbed, screen)
     assert pair.job(search)[1] == 2, "no attempt was used up on the way"
+    assert pair.one("SELECT deaths FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s", search) == 0
+
+
+def test_a_draining_worker_leaves_its_messages_to_the_other_at_once(pair: Instance) -> None:
+    """The other is held until the draining one has had its chance to take the message."""
+    processes = pair.system.processes()
+    draining, other = processes["worker-1"], processes["worker-2"]
+    ready = "SELECT count(*) FROM jobs_worker WHERE pid IN (%s, %s)"
+    wait_until(lambda: pair.one(ready, draining, other) == 2, 60, "a worker that was started again just now")
+    shut = pair.system.log("worker-1").count(NO_MORE)
+    drain(pair, draining, True)
+    with held(other):
+        search = pair.search("small_set")
+        query = "SELECT lease_until, started, worker FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s"
+        resent = pair.rows(query, search)[0][0]
+        wait_until(lambda: pair.system.log("worker-1").count(NO_MORE) > shut, 30, "the draining worker to shut its door")
+    assert pair.ended(search) == "finished"
+    _, started, worker = pair.rows(query, search)[0]
+    assert worker.endswith(f":{other}") and started < resent, "the sweeper had to send it again"
+
+    drain(pair, other, True)
+    drain(pair, draining, False)
+    again = pair.search("small_set")
+    assert pair.ended(again) == "finished"
+    assert pair.job(again)[2].endswith(f":{draining}"), "it takes work again"
+    drain(pair, other, False)
 
 
 def test_a_second_supervisor_is_refused(pair: Instance) -> None:

@@ -118,11 +118,11 @@ def test_empty_and_error_states(operator: User, make_job: MakeJob) -> None:
 def test_workers_are_shown_with_walls_and_drained(operator: User, make_job: MakeJob) -> None:
     walls = {"grade": "partly confined", "sentences": ["No network: yes.", "No <namespaces> here."]}
     job = make_job(state=JobState.RUNNING, label="Digits")
-    worker = Worker.objects.create(name="gpu-1", device="H200", memory_bytes=2 * 1024**3, job=job, walls=walls)
+    worker = Worker.objects.create(name="gpu-1", device="H200", memory_bytes=2_100_000_000, job=job, walls=walls)
     Worker.objects.create(name="old", seen=timezone.now() - timedelta(minutes=3))
     client = client_for(operator)
     page = client.get(reverse("jobs:workers")).content.decode()
-    for text in ("gpu-1", "H200", "2.0", "partly confined", "No &lt;namespaces&gt; here.", "Digits", "silent", "alive"):
+    for text in ("gpu-1", "H200", "2.1\xa0GB", "partly confined", "No &lt;namespaces&gt; here.", "Digits", "silent", "alive"):
         assert text in page, text
     client.post(reverse("jobs:drain", args=[worker.pk]), {"draining": "1"})
     worker.refresh_from_db()

@@ -32,12 +32,12 @@ def search(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> Sea
 
 def test_a_search_whose_worker_died_for_the_last_time(search: Search) -> None:
     """From the sweep to the row, as the sweeper does it."""
-    job(SEARCH_RUN, search.pk, JobState.RUNNING, attempt=99, worker="w:1")
+    job(SEARCH_RUN, search.pk, JobState.RUNNING, attempt=99, deaths=99, worker="w:1")
     assert job_sweep() == []
     assert subjects_settle() == 1
     search.refresh_from_db()
     assert search.state == SearchState.FAILED
-    assert "worker died" in search.error_title and "99 attempts" in search.error_detail and search.error_fix
+    assert "worker died" in search.error_title and "100 workers died" in search.error_detail and search.error_fix
     assert set(search.candidates.values_list("state", flat=True)) == {CandidateState.STOPPED}
     assert search.events.order_by("seq").last().kind == "failed"
     assert subjects_settle() == 0, "once"
