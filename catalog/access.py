@@ -8,6 +8,7 @@ from django.http import Http404
 
 from accounts.models import Role, Team, User
 from catalog.models import ModelVersion, ModelVersionQuerySet, RegisteredModel, VersionFile, VersionState
+from catalog.probe_detail import ProbeSetDetail, probe_set_detail
 
 Person = User | AnonymousUser
 
@@ -83,3 +84,12 @@ def team_for_publisher(user: Person, slug: str) -> Team:
     if team is None:
         raise Http404("No such team, or you may not publish there.")
     return team
+
+
+def probe_set_for_user(user: Person, team_slug: str, key: str) -> ProbeSetDetail:
+    """A probe set of a team of theirs, or of a team that lets everybody search with its probes."""
+    team = Team.objects.filter(slug=team_slug).first()
+    detail = probe_set_detail(user, team, key) if isinstance(user, User) and team is not None else None
+    if detail is None:
+        raise Http404("No such probe set.")
+    return detail

@@ -6,13 +6,21 @@ from django.urls import reverse
 
 from accounts.models import User
 from catalog.models import ModelVersion
+from catalog.probe_models import ProbeSlice
 from jobs.models import Job
 from jobs.services import job_start
 
 VERSION_CHECK = "catalog.version_check"
+PROBE_RUN = "catalog.probe_run"
 
 
 def version_check(*, version: ModelVersion, owner: User) -> Job:
     """Queue the check of a version. Called inside the transaction that made it; the message goes out on commit."""
     url = reverse("catalog:version_detail", args=[version.model.team.slug, version.model.name, version.number])
     return job_start(kind=VERSION_CHECK, subject_id=version.pk, label=f"Checking {version}", owner=owner, url=url)
+
+
+def probe_run(*, piece: ProbeSlice) -> Job:
+    """Queue the background run of the models that have not answered a slice yet. It belongs to nobody, and gives way to other jobs."""
+    url = reverse("catalog:probe_set", args=[piece.version.model.team.slug, piece.set_key])
+    return job_start(kind=PROBE_RUN, subject_id=piece.pk, label=f"Running models on the {piece}", owner=None, url=url)

@@ -82,3 +82,28 @@ class CheckedSignature:
     summary: dict[str, Any]
     n: int
     accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSlice:
+    """A slice for the team's probe sets, as `catalog.probe_models.ProbeSlice` keeps it. file_bytes: of the batch file already on disk."""
+
+    set_key: str
+    meta: dict[str, Any]
+    encoder: str
+    n: int
+    features: bytes
+    row_hashes: bytes
+    row_labels: bytes
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAnswers:
+    """A version's answers on a slice, as `catalog.probe_models.ProbeAnswers` keeps them; error says why there are none."""
+
+    log_probs: bytes | None = None
+    seen: bytes | None = None
+    judged: int = 0
+    correct: int = 0
+    error: str = ""

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Role, Team, User, Visibility
+from catalog import probe_models  # noqa: F401  (Django finds an app's tables through this module)
 from gpuworker.core.specs import FORMATS, MODALITIES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from catalog.views import curate, models, publish, settings, versions
+from catalog.views import curate, models, probes, publish, settings, versions
 
 app_name = "catalog"
 MODEL = "models/<slug:team>/<slug:name>/"
@@ -33,5 +33,8 @@ urlpatterns = [
     path(VERSION + "withdraw/", versions.reference_withdraw, name="reference_withdraw"),
     path(VERSION + "files/<int:file_id>/", versions.file_download, name="file_download"),
     path(VERSION + "review/", curate.review_decide, name="review_decide"),
+    path("probes/", probes.probe_set_list, name="probe_set_list"),
+    path("probes/<slug:team>/share/", probes.probe_share, name="probe_share"),
+    path("probes/<slug:team>/<slug:key>/", probes.probe_set, name="probe_set"),
     path("curate/queue/", curate.review_queue, name="review_queue"),
 ]

@@ -20,7 +20,9 @@ from django.db.models import QuerySet
 from accounts.models import Membership, Role, Team, User, Visibility
 from accounts.services import personal_team_create
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Review, VersionState
+from catalog.probe_models import ProbeSharing
 from catalog.services.models import ModelDetails, model_create
+from catalog.services.probes import probe_sharing_set
 from catalog.services.reviews import review_decide
 from catalog.services.versions import Reference, version_create
 from search.models import SampleSet, SampleSetState
@@ -66,6 +68,8 @@ def seed(say: Callable[[str], None]) -> bool:
     """Make accounts, models and sample sets that are not there yet; True when anything was made. Can be run again after a crash."""
     people = _people()
     team = Team.objects.get(slug=TEAM)
+    if not ProbeSharing.objects.filter(team=team).exists():
+        probe_sharing_set(team=team, public=True, actor=people["operator"])
     manifest = json.loads((FILES / "manifest.json").read_text())
     models = [item for item in manifest["models"] if not RegisteredModel.objects.filter(team=team, name=item["name"]).exists()]
     sets = [
@@ -115,7 +119,7 @@ def publish(item: dict[str, Any], team: Team, owner: User) -> None:
         model = model_create(team=team, name=item["name"], modality=item["spec"]["modality"], details=details, actor=owner)
         reference = Reference(
             uploads=[_upload(item["reference"], Purpose.REFERENCE, owner)],
-            choice=ReferenceSample.Choice.SIGNATURE_ONLY,
+            choice=ReferenceSample.Choice.PROBES,
             options=item["reference_options"],
         )
         version_create(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.api import version_views, views
+from catalog.api import probe_views, version_views, views
 
 MODEL = "models/<slug:team>/<slug:name>/"
 VERSION = MODEL + "versions/<int:number>/"
@@ -23,6 +23,10 @@ urlpatterns = [
     path(VERSION + "signature/", version_views.SignatureView.as_view(), name="api-signature"),
     path(VERSION + "files/<int:file_id>/", version_views.FileView.as_view(), name="api-file"),
     path(VERSION + "reviews/", version_views.ReviewView.as_view(), name="api-reviews"),
+    path(VERSION + "probes/", probe_views.VersionProbesView.as_view(), name="api-version-probes"),
+    path("probe-sets/", probe_views.ProbeSetListView.as_view(), name="api-probe-sets"),
+    path("probe-sets/<slug:team>/", probe_views.ProbeSharingView.as_view(), name="api-probe-sharing"),
+    path("probe-sets/<slug:team>/<slug:key>/", probe_views.ProbeSetView.as_view(), name="api-probe-set"),
     path("review-queue/", version_views.QueueView.as_view(), name="api-review-queue"),
     path("spec-schema/", views.SpecSchemaView.as_view(), name="api-spec-schema"),
 ]

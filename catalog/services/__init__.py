@@ -8,11 +8,20 @@ from catalog.services.checks import (
     version_check_reject,
     version_check_resume,
     version_model_apply,
+    version_probes_apply,
     version_reference_apply,
     version_trial_apply,
 )
 from catalog.services.models import model_create, model_delete, model_restore, model_update
-from catalog.services.reclaim import catalog_sweep, model_purge, reclaimable_bytes, reference_withdraw
+from catalog.services.probes import (
+    probe_answers_apply,
+    probe_features_apply,
+    probe_runs_start,
+    probe_sharing_set,
+    probe_slice_apply,
+    reference_withdraw,
+)
+from catalog.services.reclaim import catalog_sweep, model_purge, reclaimable_bytes
 from catalog.services.reviews import review_decide, version_archive, version_submit
 from catalog.services.versions import version_create, version_recheck
 
@@ -26,6 +35,11 @@ __all__ = [
     "model_purge",
     "model_restore",
     "model_update",
+    "probe_answers_apply",
+    "probe_features_apply",
+    "probe_runs_start",
+    "probe_sharing_set",
+    "probe_slice_apply",
     "reclaimable_bytes",
     "reference_withdraw",
     "review_decide",
@@ -36,6 +50,7 @@ __all__ = [
     "version_check_resume",
     "version_create",
     "version_model_apply",
+    "version_probes_apply",
     "version_recheck",
     "version_reference_apply",
     "version_submit",

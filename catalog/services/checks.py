@@ -8,8 +8,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import audit
-from catalog.facts import CheckedModel, CheckedReference, CheckedSignature, ModelFacts
+from catalog.facts import CheckedModel, CheckedReference, CheckedSignature, CheckedSlice, ModelFacts
 from catalog.models import ModelVersion, ReferenceSample, Signature, Tensor, VersionState
+from catalog.services.probes import probe_slice_apply
 from catalog.services.reviews import version_submit
 from catalog.storage import pack_path
 from gpuworker.core.errors import UserError
@@ -68,9 +69,14 @@ def version_trial_apply(*, version: ModelVersion, facts: ModelFacts, latency_ms:
 
 @transaction.atomic
 def version_reference_apply(
-    *, version: ModelVersion, reference: CheckedReference, signature: CheckedSignature | None, seconds: float
+    *,
+    version: ModelVersion,
+    reference: CheckedReference,
+    signature: CheckedSignature | None,
+    piece: CheckedSlice | None = None,
+    seconds: float,
 ) -> None:
-    """Store the behaviour signature. signature None: the stored one still holds."""
+    """Store the behaviour signature, and the slice its publisher opted in. signature None: the stored one still holds."""
     ReferenceSample.objects.filter(version=version).update(content_hash=reference.content_hash, n=reference.n, problems=reference.problems)
     if signature is not None:
         Signature.objects.update_or_create(
@@ -85,7 +91,17 @@ def version_reference_apply(
                 "computed": timezone.now(),
             },
         )
+    if piece is not None:
+        probe_slice_apply(version=version, piece=piece)
     _done(version, "signature", f"Computed the behaviour signature from {reference.n} reference samples", seconds)
+    version.save(update_fields=["checks"])
+
+
+@transaction.atomic
+def version_probes_apply(*, version: ModelVersion, answered: int, seconds: float) -> None:
+    """Note that the version has answered the probes there are for its labels; its answers are stored already."""
+    text = f"Answered {answered} labelled probes" if answered else "There are no labelled probes for these labels yet"
+    _done(version, "probes", text, seconds)
     version.save(update_fields=["checks"])
 
 

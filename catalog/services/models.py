@@ -8,12 +8,13 @@ from typing import Any
 
 from django.contrib.postgres.search import SearchVector
 from django.db import IntegrityError, transaction
-from django.db.models import Value
+from django.db.models import Q, Value
 from django.utils import timezone
 
 from accounts.models import Team, User, Visibility, audit
 from catalog.errors import NameTaken
 from catalog.models import RegisteredModel
+from catalog.services.probes import probe_runs_start
 
 RESTORE_WINDOW = timedelta(days=14)
 SEARCH_CONFIG = "english"
@@ -90,6 +91,8 @@ def model_restore(*, model: RegisteredModel, actor: User) -> RegisteredModel:
     model.deleted = None
     model.save(update_fields=["deleted"])
     audit("model.restore", model, actor=actor, team=model.team)
+    if model.published_version is not None:
+        probe_runs_start(slices=Q(modality=model.modality, label_key=model.published_version.label_key))
     return model
 
 

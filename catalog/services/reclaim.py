@@ -1,4 +1,4 @@
-"""Giving bytes back: purging deleted models, withdrawing reference rows, sweeping what nobody refers to."""
+"""Giving bytes back: purging deleted models, sweeping what nobody refers to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from accounts.models import User, audit
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, Tensor, VersionFile, VersionState
 from catalog.services.checks import lock_tensors
 from catalog.services.models import RESTORE_WINDOW
+from catalog.services.probes import probes_drop
 from catalog.storage import blob_path, incoming_folder, pack_path, reference_folder, remove_file, remove_folder
 
 REJECTED_FILES_KEPT = timedelta(days=7)
@@ -66,6 +67,7 @@ def _drop_rows(model: RegisteredModel, versions: list[ModelVersion]) -> None:
         version.files.all().delete()
         Signature.objects.filter(version=version).delete()
         ReferenceSample.objects.filter(version=version).delete()
+        probes_drop(version.pk)
         ModelVersion.objects.filter(pk=version.pk).update(state=VersionState.ARCHIVED, program=None, checks=[])
     # The name comes free for another model; the title still says in old searches what this was.
     model.name, model.purged = f"deleted-{model.pk}", timezone.now()
@@ -83,25 +85,6 @@ def _remove_unused_blob(sha256: str) -> int:
     return 0 if VersionFile.objects.filter(sha256=sha256, kept=True).exists() else remove_file(blob_path(sha256))
 
 
-def reference_withdraw(*, version: ModelVersion, actor: User) -> int:
-    """Take back the opt-in: the kept slice is deleted at once; the bytes it held. The behaviour signature stays."""
-    with transaction.atomic():
-        reference = ReferenceSample.objects.select_for_update().get(version=version)
-        before = reference.choice
-        reference.choice, reference.chosen_by, reference.chosen = ReferenceSample.Choice.SIGNATURE_ONLY, actor, timezone.now()
-        reference.files, reference.raw_deleted = [], timezone.now()
-        reference.save()
-        audit(
-            "reference.withdraw",
-            version,
-            actor=actor,
-            team=version.model.team,
-            before={"choice": before},
-            after={"choice": reference.choice},
-        )
-    return remove_folder(reference_folder(version.pk))
-
-
 def catalog_sweep() -> int:
     """Periodic: purge models whose restore window is over, drop files of long rejected versions and packs nobody refers to; bytes freed."""
     now = timezone.now()
@@ -112,6 +95,7 @@ def catalog_sweep() -> int:
     for pk in old.values_list("pk", flat=True):
         freed += remove_folder(incoming_folder(pk)) + remove_folder(reference_folder(pk))
         ReferenceSample.objects.filter(version_id=pk, raw_deleted=None).update(raw_deleted=now, files=[])
+        probes_drop(pk)
     freed += sum(_remove_ownerless(folder) for folder in ("incoming", "references"))
     packs = settings.TENSOR_DIR / "packs"
     for path in packs.glob("*.safetensors") if packs.is_dir() else ():

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Role, User, audit
 from catalog.errors import NotYours, WrongState
 from catalog.models import ModelVersion, RegisteredModel, Review, VersionState
 from catalog.services.models import model_refresh
+from catalog.services.probes import probe_runs_start
 from jobs.models import Job, JobState
 
 OUTCOME = {"approve": "was approved and is published", "ask": "needs changes", "reject": "was rejected"}
@@ -109,6 +111,8 @@ def _set_published(model: RegisteredModel, version: ModelVersion | None) -> None
     model.published_version, model.updated = version, timezone.now()
     model.save(update_fields=["published_version", "updated"])
     model_refresh(model=model)
+    if version is not None:
+        probe_runs_start(slices=Q(modality=model.modality, label_key=version.label_key))
 
 
 def _tell_author(version: ModelVersion, review: Review) -> None:

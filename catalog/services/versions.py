@@ -15,6 +15,7 @@ from catalog import dispatch
 from catalog.errors import WrongState
 from catalog.labels import label_key
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionFile, VersionState
+from catalog.probe_models import ProbeSlice
 from catalog.storage import incoming_folder, move_into, reference_folder, remove_folder
 from gpuworker.core import input_spec
 from gpuworker.core.door import detect
@@ -115,6 +116,7 @@ def version_recheck(
     dispatch.version_check(version=version, owner=actor)
     if claimed_reference is not None:
         ReferenceSample.objects.filter(version=version).delete()
+        ProbeSlice.objects.filter(version=version).delete()
         remove_folder(reference_folder(version.pk))
         _take_reference(version, claimed_reference, actor)
     return version

@@ -18,6 +18,7 @@ from catalog import services
 from catalog.access import review_for_user
 from catalog.forms import ReviewForm
 from catalog.models import ModelVersion, RegisteredModel, Signature
+from catalog.probes import Standing, standings
 from catalog.requests import person, say_error
 from catalog.services.reviews import OUTCOME, may_review
 from gpuworker.core.errors import UserError
@@ -42,6 +43,7 @@ class Card:
     neighbours: list[Neighbour]
     may_decide: bool
     operators: int
+    standing: Standing | None
 
 
 @login_required
@@ -57,13 +59,16 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         .prefetch_related("files")
         .order_by("created")
     )
-    cards = [_card(version, user) for version in waiting[:MOST_CARDS]]
+    shown = list(waiting[:MOST_CARDS])
+    on_probes = standings(shown, user)
+    cards = [_card(version, user, on_probes.get(version.pk)) for version in shown]
     return render(request, "catalog/review_queue.html", {"nav": "curate", "cards": cards, "total": waiting.count(), "most": MOST_CARDS})
 
 
-def _card(version: ModelVersion, user: User) -> Card:
+def _card(version: ModelVersion, user: User, standing: Standing | None) -> Card:
     signature = Signature.objects.defer("arrays").filter(version=version).first()
-    return Card(version, signature, nearest(version, user), may_review(user, version), sum(version.facts.get("operators", {}).values()))
+    operators = sum(version.facts.get("operators", {}).values())
+    return Card(version, signature, nearest(version, user), may_review(user, version), operators, standing)
 
 
 def nearest(version: ModelVersion, user: User) -> list[Neighbour]:

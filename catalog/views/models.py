@@ -16,6 +16,8 @@ from catalog.facets import FacetCounts, facet_counts, label_names, relaxations, 
 from catalog.filters import FACETS, ModelFilters, parse_filters
 from catalog.models import ModelVersion, RegisteredModel, Signature
 from catalog.paging import SORTS, Page, Sort, page_of, parse_sort
+from catalog.probe_models import ProbeSlice
+from catalog.probes import standings
 from catalog.requests import person
 from catalog.spec_form import as_text
 from catalog.spec_words import spec_facts
@@ -211,6 +213,8 @@ def model_evidence(request: HttpRequest, team: str, name: str) -> HttpResponse:
     if isinstance(version, ModelVersion):
         context["signature"] = Signature.objects.defer("arrays").filter(version=version).first()
         context["searches"] = version.candidacies.count()  # the search app's reverse relation
+        context["standing"] = standings([version], person(request)).get(version.pk)
+        context["piece"] = ProbeSlice.objects.defer("features", "row_hashes", "row_labels").filter(version=version).first()
     return render(request, "catalog/model_evidence.html", context)
 
 

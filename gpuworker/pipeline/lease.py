@@ -39,6 +39,10 @@ class WorkerStopping(Exception):
     """This worker process is to end: hand the job back at once, another worker goes on from what is saved."""
 
 
+class GivesWay(Exception):
+    """Background work found that somebody waits: hand the job back, it comes again behind what waits."""
+
+
 stopping = threading.Event()  # set by gpuworker.pipeline.worker when the process is asked to end
 
 
@@ -156,7 +160,7 @@ def _outcome(lease: Lease, work: Callable[[Lease], None]) -> tuple[JobState | No
         return None, None
     except Cancelled:
         return JobState.CANCELLED, None
-    except WorkerStopping:
+    except (WorkerStopping, GivesWay):
         _hand_back(lease.job)
         return None, None
     except UserError as error:
@@ -193,4 +197,4 @@ def _hand_back(job: Job) -> None:
             return
         job.refresh_from_db()
         job_requeue(job=job)
-    log.info("job %s is handed back, the worker ends", job.pk)
+    log.info("job %s is handed back", job.pk)

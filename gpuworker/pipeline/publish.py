@@ -1,4 +1,4 @@
-"""Checking a version: read the file, try the model, compute its behaviour signature, tidy up.
+"""Checking a version: read the file, try the model, compute its behaviour signature, run it on the probes, tidy up.
 
 Each step writes its result and its name in one transaction under the job's lease, so a check that is taken up after a
 kill goes on after the last finished step. A person's error leaves the version rejected and nothing else touched.
@@ -25,7 +25,8 @@ from gpuworker.core.program.keys import value_keys
 from gpuworker.core.program.model import Program, parse_value
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.lease import Lease
-from gpuworker.pipeline.reference import LoadedReference, reference_open, reference_sign
+from gpuworker.pipeline.probe_runs import version_answer
+from gpuworker.pipeline.reference import LoadedReference, reference_open, reference_sign, reference_slice
 from gpuworker.pipeline.sandboxed import RunnableVersion
 from jobs.models import JobState
 
@@ -45,12 +46,14 @@ def check_version(lease: Lease) -> None:
     check = VersionCheck(lease, version)
     if not check.done("model"):
         check.read_model()
-    if not (check.done("trial") and check.done("signature")):
+    if not (check.done("trial") and check.done("signature") and check.done("probes")):
         with reference_open(lease, version) as reference:
             if not check.done("trial"):
                 check.try_model(reference)
             if reference is not None and not check.done("signature"):
                 check.sign(reference)
+            if not check.done("probes"):
+                check.answer_probes(reference)
     check.finish()
 
 
@@ -158,13 +161,23 @@ class VersionCheck:
             )
 
     def sign(self, reference: LoadedReference) -> None:
-        """Run over the whole reference sample and keep its behaviour signature."""
+        """Run over the whole reference sample and keep its behaviour signature, and the slice that its publisher opted in."""
         started = time.perf_counter()
         signature = reference_sign(self.lease, self.version, reference)
+        piece = reference_slice(self.version, reference)
+        seconds = time.perf_counter() - started
         with self.lease.write():
             services.version_reference_apply(
-                version=self.version, reference=reference.checked, signature=signature, seconds=time.perf_counter() - started
+                version=self.version, reference=reference.checked, signature=signature, piece=piece, seconds=seconds
             )
+
+    def answer_probes(self, reference: LoadedReference | None) -> None:
+        """Run over the probes of others and over the own slice; each slice's answers are stored before the next."""
+        started = time.perf_counter()
+        self.lease.progress(0.9, "Answering probes")
+        count = version_answer(self.lease, self.version, reference.hashes if reference else None)
+        with self.lease.write():
+            services.version_probes_apply(version=self.version, answered=count, seconds=time.perf_counter() - started)
 
     def finish(self) -> None:
         """Originals to their place, raw reference rows off the disk, version ready. Files first: each move can be repeated."""

@@ -10,31 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.facts import CheckedReference, CheckedSignature
+from catalog.facts import CheckedReference, CheckedSignature, CheckedSlice
 from catalog.labels import canonical_label
 from catalog.models import ModelVersion, ReferenceSample, Signature
+from catalog.probes import set_key
 from catalog.storage import probes_path, reference_folder
 from catalog.summary import SignatureSummary
 from gpuworker.core import signatures
 from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.modalities.batches import dump_batch, load_batch, take
+from gpuworker.core.probesets.selection import kept_rows
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.arrays import dump_arrays
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 
 CHUNK = 256
-MOST_PROBES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedReference:
-    """A reference sample in a sandbox session. labels: (N,) int64 indexes into the version's own labels, or None."""
+    """A reference sample in a sandbox session. labels: (N,) int64 indexes into the version's own labels, or None.
+
+    features: (N, D) float16 probe features by `encoder`. hashes: (N, 16) uint8, equal for equal rows. meta: of the batch.
+    """
 
     runner: Runner
     checked: CheckedReference
     labels: NDArray[np.int64] | None
     batch: bytes
+    meta: dict[str, Any]
+    features: NDArray[np.float16]
+    encoder: str
+    hashes: NDArray[np.uint8]
     choice: str
 
 
@@ -48,14 +56,25 @@ def reference_open(lease: Lease, version: ModelVersion) -> Iterator[LoadedRefere
     lease.progress(0.4, "Reading the reference sample")
     folder = reference_folder(version.pk)
     files = [(file["name"], folder / file["stored"]) for file in row.files]
-    staged = sandboxed.read_samples(files, modality=version.spec["modality"], options=row.options)
+    staged = sandboxed.read_samples(files, modality=version.spec["modality"], options=row.options, hashes=True)
+    assert staged.row_hashes is not None
     checked = CheckedReference(staged.facts["content_hash"], int(staged.facts["n"]), list(staged.facts["problems"]))
     labels = own_labels(version.labels, staged.labels, list(staged.facts["label_names"]))
     batch_path = folder / "batch.safetensors"
     batch_path.write_bytes(staged.batch)
     try:
         with Runner(batch_path) as runner:
-            yield LoadedReference(runner, checked, labels, staged.batch, row.choice)
+            yield LoadedReference(
+                runner,
+                checked,
+                labels,
+                staged.batch,
+                dict(staged.facts["meta"]),
+                staged.features,
+                str(staged.facts["encoder"]),
+                staged.row_hashes,
+                row.choice,
+            )
     finally:
         batch_path.unlink(missing_ok=True)
 
@@ -84,8 +103,6 @@ def reference_sign(lease: Lease, version: ModelVersion, reference: LoadedReferen
     """The behaviour signature; None when the stored one was made by this recipe from these very rows and this model."""
     stored = Signature.objects.filter(version=version, recipe=signatures.recipe_hash()).defer("arrays").first()
     same_rows = ReferenceSample.objects.filter(version=version, content_hash=reference.checked.content_hash).exists()
-    if reference.choice == ReferenceSample.Choice.PROBES:
-        _keep_probes(version, reference)
     if stored is not None and same_rows:
         return None
     log_probs = _run(lease, version, reference)
@@ -137,22 +154,23 @@ def summarise(arrays: dict[str, NDArray[Any]] | Any, n: int) -> SignatureSummary
     return summary
 
 
-def _keep_probes(version: ModelVersion, reference: LoadedReference) -> None:
-    """A labelled slice of at most MOST_PROBES rows, as even over the classes as it goes; whole or absent on disk."""
-    if reference.labels is None:
-        return
-    rows = spread(reference.labels, MOST_PROBES)
-    kept = dump_batch(take(load_batch(reference.batch), rows))
+def reference_slice(version: ModelVersion, reference: LoadedReference) -> CheckedSlice | None:
+    """The slice its publisher opted in, its rows whole or absent on disk; None for no opt-in or no labels."""
+    if reference.choice != ReferenceSample.Choice.PROBES or reference.labels is None:
+        return None
+    rows = kept_rows(reference.labels, reference.hashes)
+    labels, kept = reference.labels[rows], dump_batch(take(load_batch(reference.batch), rows))
     target = probes_path(version.pk)
     partial = target.with_suffix(".new")
-    partial.write_bytes(dump_arrays({"batch": np.frombuffer(kept, np.uint8), "labels": reference.labels[rows]}))
+    partial.write_bytes(kept)
     partial.replace(target)
-
-
-def spread(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` rows: the first of every class, then the second of every class, and so on; in the order of the sample."""
-    turn = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        turn[of_class] = np.arange(len(of_class))
-    return np.sort(np.argsort(turn, kind="stable")[:most])
+    return CheckedSlice(
+        set_key=set_key(version.model.modality, version.labels, reference.meta),
+        meta=reference.meta,
+        encoder=reference.encoder,
+        n=len(rows),
+        features=reference.features[rows].astype("<f2").tobytes(),
+        row_hashes=reference.hashes[rows].tobytes(),
+        row_labels=labels.astype("<u2").tobytes(),
+        file_bytes=len(kept),
+    )

@@ -1,4 +1,5 @@
-"""Checking a sample set: guess what it is, read it in the sandbox, keep the canonical batch, its previews and its signature."""
+"""Checking a sample set: guess what it is, read it in the sandbox, keep the canonical batch, its previews, its
+signature and its probe features."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from gpuworker.core.errors import UserError
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.arrays import dump_arrays
 from gpuworker.pipeline.lease import Cancelled, Lease
+from gpuworker.pipeline.probes import features_write
 from jobs.models import JobState
 from search.models import SampleSet, SampleSetState
 from search.previews import previews_write
@@ -33,7 +35,7 @@ def _check(lease: Lease) -> None:
     lease.progress(0.3, f"Reading {len(files)} file{'s' if len(files) != 1 else ''}")
     staged = sandboxed.read_samples(files, modality=modality, options=options)
     lease.progress(0.9, "Saving")
-    _replace(sample_set, staged)
+    size = _replace(sample_set, staged)
     facts = staged.facts
     with lease.write():
         SampleSet.objects.filter(pk=sample_set.pk).update(
@@ -49,19 +51,24 @@ def _check(lease: Lease) -> None:
             near_duplicates=facts["near_duplicates"],
             content_hash=facts["content_hash"],
             signature=dump_arrays(staged.signature),
-            size_bytes=(sample_set.files.aggregate(total=Sum("size"))["total"] or 0) + len(staged.batch) + len(staged.previews),
+            size_bytes=(sample_set.files.aggregate(total=Sum("size"))["total"] or 0) + size,
             error_title="",
             error_detail="",
             error_fix="",
         )
 
 
-def _replace(sample_set: SampleSet, staged: sandboxed.StagedSamples) -> None:
-    """Whole files by rename, so that a reader never sees half of one. The folder is there unless the set was deleted meanwhile."""
+def _replace(sample_set: SampleSet, staged: sandboxed.StagedSamples) -> int:
+    """Whole files by rename, so that a reader never sees half of one; returns their bytes.
+
+    The folder is there unless the set was deleted meanwhile.
+    """
     temporary = sample_set.batch_path.with_suffix(".new")
     temporary.write_bytes(staged.batch)
     temporary.replace(sample_set.batch_path)
     previews_write(sample_set, staged.previews, staged.preview_offsets.tolist())
+    features = features_write(sample_set, staged.features, str(staged.facts["encoder"]))
+    return len(staged.batch) + len(staged.previews) + features
 
 
 def sampleset_ended(lease: Lease, state: JobState, error: UserError | None) -> None:

@@ -33,6 +33,7 @@ DTYPES = {
     "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
 }  # fmt: skip
 Files = Sequence[tuple[str, Path]]
+MOST_OUTPUT = 8 * 1024 * MIB  # of what is read from sample files
 
 
 @cache
@@ -92,7 +93,10 @@ class StagedModel:
 
 @dataclass(frozen=True, slots=True)
 class StagedSamples:
-    """A sample set as the child read it. facts: n, meta, problems, duplicates, label_names, content_hash (work/samples.py)."""
+    """A sample set as the child read it. facts: n, meta, problems, duplicates, label_names, content_hash, encoder (work/samples.py).
+
+    features: (N, D) float16 probe features. row_hashes: (N, 16) uint8, or None when not asked for.
+    """
 
     facts: dict[str, Any]
     signature: dict[str, NDArray[Any]]
@@ -100,6 +104,8 @@ class StagedSamples:
     batch: bytes
     previews: bytes
     preview_offsets: NDArray[np.int64]
+    features: NDArray[np.float16]
+    row_hashes: NDArray[np.uint8] | None
 
 
 def read_model(files: Files, *, format_key: str, config: Mapping[str, Any] | None = None) -> StagedModel:
@@ -124,14 +130,28 @@ def guess_samples(files: Files) -> dict[str, Any]:
         return dict(child.call("guess_samples", files=fds).meta)
 
 
-def read_samples(files: Files, *, modality: str, options: Mapping[str, Any]) -> StagedSamples:
+def read_samples(files: Files, *, modality: str, options: Mapping[str, Any], hashes: bool = False) -> StagedSamples:
     """Read sample files in the sandbox. Raises UnreadableSamples when none is usable."""
-    with _staging() as staging, session(output=8 * 1024 * MIB, files=len(files)) as child, _opened(files) as fds:
-        reply = child.call("read_samples", {"modality": modality, "options": dict(options)}, files=fds, output=staging.fileno())
+    asked = {"modality": modality, "options": dict(options), "hashes": hashes}
+    with _staging() as staging, session(output=MOST_OUTPUT, files=len(files)) as child, _opened(files) as fds:
+        reply = child.call("read_samples", asked, files=fds, output=staging.fileno())
         raw = {name: _bytes(staging, reply, name) for name in ("batch", "previews", "previews.offsets")}
+        features = _array(staging, reply, "features", "F16")
+        row_hashes = _array(staging, reply, "row_hashes", "U8") if hashes else None
     signature = {name.removeprefix("signature."): array for name, array in reply.arrays.items() if name.startswith("signature.")}
     offsets = np.frombuffer(raw["previews.offsets"], "<i8")
-    return StagedSamples(dict(reply.meta), signature, reply.arrays.get("labels"), raw["batch"], raw["previews"], offsets)
+    labels = reply.arrays.get("labels")
+    return StagedSamples(dict(reply.meta), signature, labels, raw["batch"], raw["previews"], offsets, features, row_hashes)
+
+
+def probe_features(batch_path: Path) -> tuple[NDArray[np.float16], str]:
+    """(N, D) probe features of a stored batch, and the version of their encoder. Raises UnreadableSamples when it is gone."""
+    try:
+        with _staging() as staging, session(output=MOST_OUTPUT) as child, _opened([("batch", batch_path)]) as fds:
+            reply = child.call("probe_features", files=fds, output=staging.fileno())
+            return _array(staging, reply, "features", "F16"), str(reply.meta["encoder"])
+    except FileNotFoundError as error:
+        raise _gone() from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +191,7 @@ class Runner:
         try:
             self._batch = self._batch_path.open("rb")
         except FileNotFoundError as error:
-            raise UnreadableSamples(
-                "The samples are gone.", detail="They were deleted, or their retention date has passed.", fix="Upload them again."
-            ) from error
+            raise _gone() from error
         self._session.__enter__()
         return self
 
@@ -225,6 +243,12 @@ def try_without_samples(version: RunnableVersion) -> dict[str, float]:
         return dict(child.call("try_model", document, files=fds).meta)
 
 
+def _gone() -> UnreadableSamples:
+    return UnreadableSamples(
+        "The samples are gone.", detail="They were deleted, or their retention date has passed.", fix="Upload them again."
+    )
+
+
 @contextlib.contextmanager
 def _staging() -> Iterator[BinaryIO]:
     """An unnamed file on the data disk: it goes with its last descriptor, also after a crash."""
@@ -239,10 +263,23 @@ def _opened(files: Files) -> Iterator[list[tuple[str, int]]]:
 
 
 def _bytes(staging: BinaryIO, reply: Reply, name: str) -> bytes:
+    place = _place(reply, name)
+    return os.pread(staging.fileno(), place.nbytes, place.offset) if place.nbytes < 2**30 else _mapped(staging, place).tobytes()
+
+
+def _array(staging: BinaryIO, reply: Reply, name: str, dtype: str) -> NDArray[Any]:
+    """A staged table with one row for each sample. Raises ExecutionFailed for another shape or type."""
+    place = _place(reply, name)
+    if place.dtype != dtype or len(place.shape) != 2 or place.shape[0] != reply.meta.get("n", place.shape[0]):
+        raise ExecutionFailed("The sandboxed process did not behave.", detail=f"{name}: {place.dtype} {place.shape}.", fix="Try again.")
+    return np.frombuffer(_bytes(staging, reply, name), {"F16": "<f2", "U8": "u1"}[dtype]).reshape(place.shape)
+
+
+def _place(reply: Reply, name: str) -> StagedTensor:
     place = reply.staged.get(name)
     if place is None:
         raise ExecutionFailed("The sandboxed process did not behave.", detail=f"It gave no {name}.", fix="Try again.")
-    return os.pread(staging.fileno(), place.nbytes, place.offset) if place.nbytes < 2**30 else _mapped(staging, place).tobytes()
+    return place
 
 
 def _mapped(staging: BinaryIO, place: StagedTensor) -> memoryview:

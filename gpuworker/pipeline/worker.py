@@ -18,6 +18,7 @@ from gpuworker.core.sandbox import Sandbox
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.intake import intake
 from gpuworker.pipeline.lease import stopping, worker_name
+from gpuworker.pipeline.probe_runs import outdated_start
 from jobs.models import Job, JobState, Worker
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def _beat() -> None:
 
     The row says whether the worker is being drained; its intake follows.
     """
+    _catch_up()
     walls = _walls(sandboxed.sandbox())
     process = psutil.Process(os.getpid())
     while not stopping.is_set():
@@ -73,6 +75,15 @@ def _beat() -> None:
             connection.close()
         stopping.wait(BEAT_SECONDS)
     connection.close()
+
+
+def _catch_up() -> None:
+    """Queue what an earlier worker left undone on the probes, or what a newer program computes otherwise."""
+    try:
+        outdated_start()
+    except DatabaseError:
+        log.warning("the database does not answer: probes are looked at when the next worker starts, or the next model is published")
+        connection.close()
 
 
 def _walls(sandbox: Sandbox) -> dict[str, Any]:

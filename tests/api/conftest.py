@@ -13,7 +13,7 @@ from accounts.services import token_create
 from catalog.models import Alias, ModelVersion, VersionState
 from jobs.models import Job, JobState
 from search.models import Candidate, Report, Search
-from tests.catalog.makers import published_row
+from tests.catalog.makers import give_probes, published_row
 from tests.search.factories import make_sampleset, make_search, make_version, run
 
 
@@ -48,8 +48,10 @@ def world(alice: User, bob: User, team: Team) -> World:
     report = Report.objects.create(search=search, created_by=alice, payload={"format": "modelshop.report/1"})
     candidate = Candidate.objects.filter(search=search).first()
     assert candidate is not None
+    give_probes(versions[0])
     ids: dict[str, dict[str, object]] = {
         "models": model,
+        "probe-sets": {"team": team.slug, "key": versions[0].probe_slice.set_key},
         "teams": {"slug": team.slug, "username": bob.username},
         "tokens": {"id": token.pk},
         "jobs": {"id": job.pk},

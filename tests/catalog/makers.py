@@ -15,6 +15,8 @@ from accounts.models import Team, User
 from catalog import services
 from catalog.labels import label_key
 from catalog.models import ModelVersion, RegisteredModel, VersionState
+from catalog.probe_models import ProbeAnswers, ProbeSlice
+from catalog.probes import set_key
 from catalog.services.models import ModelDetails, model_refresh
 from catalog.services.versions import Reference
 from gpuworker.pipeline import publish
@@ -136,3 +138,33 @@ def published_row(
     RegisteredModel.objects.filter(pk=model.pk).update(accuracy=accuracy)
     model.refresh_from_db()
     return model
+
+
+def give_probes(version: ModelVersion, *, seed: int = 0, n: int = 60, answered: bool = True) -> ProbeSlice:
+    """A slice as rows only: no file behind it, features that mean nothing. Rows of equal seeds are equal."""
+    labels = np.arange(n) % len(version.labels)
+    return ProbeSlice.objects.create(
+        version=version,
+        set_key=set_key("image", version.labels, {"modality": "image"}),
+        modality="image",
+        label_key=version.label_key,
+        labels=version.labels,
+        meta={"modality": "image"},
+        n=n,
+        encoder="image-probe/1",
+        features=np.zeros((n, 4), "<f2").tobytes(),
+        row_hashes=np.random.default_rng(seed).integers(0, 256, (n, 16), np.uint8).tobytes(),
+        row_labels=labels.astype("<u2").tobytes(),
+        size_bytes=n,
+        given_by=version.created_by,
+        answered=timezone.now() if answered else None,
+    )
+
+
+def answer_probes(version: ModelVersion, piece: ProbeSlice, right: int, **more: Any) -> ProbeAnswers:
+    """Answers of which the first `right` are right."""
+    labels = np.frombuffer(piece.row_labels, "<u2").astype(np.int64)
+    said = np.where(np.arange(piece.n) < right, labels, (labels + 1) % len(piece.labels))
+    log_probs = np.log(np.eye(len(piece.labels))[said] * 0.9 + 0.03).astype("<f2")
+    fields = {"log_probs": log_probs.tobytes(), "judged": piece.n, "correct": right} | more
+    return ProbeAnswers.objects.create(version=version, piece=piece, **fields)

@@ -17,7 +17,7 @@ from catalog.api.urls import urlpatterns as api_patterns
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionFile, VersionState
 from catalog.storage import blob_path
 from catalog.urls import urlpatterns as page_patterns
-from tests.catalog.makers import image_spec, make_model, published_row
+from tests.catalog.makers import give_probes, image_spec, make_model, published_row
 from tests.conftest import api_for, client_for
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +74,9 @@ PAGES: dict[str, Case] = {
     "reference_withdraw": posts(*V),
     "file_download": Case((*V, "FILE"), "get", (200, 200, 404, 302)),
     "review_decide": Case((*M, 3), "post", (302, 404, 404, 302), {"decision": "reject", "reason": "no"}),
+    "probe_set_list": Case((), "get", (200, 200, 200, 302)),
+    "probe_set": reads("vision", "KEY"),
+    "probe_share": Case(("vision",), "post", (302, 403, 404, 302), {"public": "1"}),
     "review_queue": Case((), "get", (200, 200, 200, 302)),  # everybody curates their own team; see the test below
 }
 API: dict[str, Case] = {
@@ -94,6 +97,10 @@ API: dict[str, Case] = {
     "api-reference-withdraw": Case(V, "post", (200, 404, 404, 401)),
     "api-signature": Case(V, "get", (200, 200, 404, 401)),
     "api-file": Case((*V, "FILE"), "get", (200, 200, 404, 401)),
+    "api-version-probes": Case(V, "get", (200, 200, 404, 401)),
+    "api-probe-sets": Case((), "get", (200, 200, 200, 401)),
+    "api-probe-set": Case(("vision", "KEY"), "get", (200, 200, 404, 401)),
+    "api-probe-sharing": Case(("vision",), "put", (200, 403, 404, 401), {"public": True}),
     "api-reviews": Case((*M, 3), "post", (201, 404, 404, 401), {"decision": "reject", "reason": "no"}),
 }
 FURTHER: list[tuple[str, Case]] = [
@@ -119,6 +126,7 @@ def shop(team: Team, alice: User) -> VersionFile:
     blob_path(digest).write_bytes(content)
     file = VersionFile.objects.create(version=version, name="m.onnx", size=len(content), sha256=digest)
     ReferenceSample.objects.create(version=version, choice=ReferenceSample.Choice.PROBES)
+    give_probes(version)
     Signature.objects.create(version=version, recipe="1", content_hash="2", arrays=b"", n=3, summary={"n": 3, "true_counts": [1, 1, 1]})
     other = User.objects.create_user("author", "author@example.org")
     for number, state in ((2, VersionState.READY), (3, VersionState.IN_REVIEW)):
@@ -130,8 +138,13 @@ def shop(team: Team, alice: User) -> VersionFile:
     return file
 
 
+def arguments(case: Case, file: VersionFile) -> list[Any]:
+    known = {"FILE": file.pk, "KEY": file.version.probe_slice.set_key}
+    return [known.get(arg, arg) for arg in case.args]
+
+
 def ask(client: Any, name: str, case: Case, file: VersionFile) -> int:
-    args = [file.pk if arg == "FILE" else arg for arg in case.args]
+    args = arguments(case, file)
     more = {} if case.data is None else {"data": case.data}
     if name.startswith("api-") and case.method != "get":
         more["format"] = "json"
@@ -142,7 +155,7 @@ def ask(client: Any, name: str, case: Case, file: VersionFile) -> int:
 @pytest.mark.parametrize("name", PAGES)
 def test_pages(shop: VersionFile, people: dict[str, User | AnonymousUser], name: str) -> None:
     case = PAGES[name]
-    args = [shop.pk if arg == "FILE" else arg for arg in case.args]
+    args = arguments(case, shop)
     found = []
     for who in reversed(WHO):
         response = getattr(client_for(people[who]), case.method)(reverse(f"catalog:{name}", args=args), case.data)
@@ -167,7 +180,7 @@ def test_changing_pages_need_a_post(shop: VersionFile, alice: User) -> None:
     client = client_for(alice)
     for name, case in PAGES.items():
         if case.method == "post":
-            args = [shop.pk if arg == "FILE" else arg for arg in case.args]
+            args = arguments(case, shop)
             assert client.get(reverse(f"catalog:{name}", args=args)).status_code == 405, name
 
 
@@ -205,7 +218,8 @@ def test_the_download_is_the_original(shop: VersionFile, bob: User) -> None:
 
 
 def test_the_queue_holds_only_what_one_may_decide(shop: VersionFile, alice: User, bob: User) -> None:
-    assert "vision/shapes v3" in client_for(alice).get("/curate/queue/").content.decode()
-    assert "vision/shapes v3" not in client_for(bob).get("/curate/queue/").content.decode()
+    link = 'href="/models/vision/shapes/versions/3/"'
+    assert link in client_for(alice).get("/curate/queue/").content.decode()
+    assert link not in client_for(bob).get("/curate/queue/").content.decode()
     teamless = User.objects.create_user("teamless", "t@example.org")
     assert client_for(teamless).get("/curate/queue/").status_code == 403

@@ -19,6 +19,7 @@ class Places:
     candidate: int
     report: int
     job: int
+    probe_set: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ VIEWS = [
     View("catalog:version_detail", VERSION),
     View("catalog:version_recheck", VERSION + "recheck/", who="operator"),
     View("catalog:review_queue", "/curate/queue/", who="curator"),
+    View("catalog:probe_set_list", "/probes/"),
+    View("catalog:probe_set_list empty", "/probes/?team=nobody"),
+    View("catalog:probe_set", "/probes/demo/{probe_set}/", who="operator"),
     View("accounts:settings", "/settings/"),
     View("accounts:tokens", "/settings/tokens/"),
     View("accounts:team_list", "/settings/teams/"),
@@ -114,9 +118,10 @@ NO_PAGES = {
     "changes something, by POST only": [
         "catalog:detect_files", "catalog:alias_set", "catalog:alias_delete", "catalog:model_delete", "catalog:model_restore",
         "catalog:model_purge", "catalog:version_submit", "catalog:version_archive", "catalog:reference_withdraw", "catalog:review_decide",
-        "accounts:token_revoke", "accounts:member_set", "accounts:member_remove", "jobs:cancel", "jobs:retry", "jobs:drain",
-        "jobs:requeue", "search:sampleset_options", "search:sampleset_extend", "search:sampleset_share", "search:search_count",
-        "search:search_stop", "search:search_rerun", "search:search_share", "search:search_delete", "search:candidate_retry",
+        "catalog:probe_share", "accounts:token_revoke", "accounts:member_set", "accounts:member_remove", "jobs:cancel", "jobs:retry",
+        "jobs:drain", "jobs:requeue", "search:sampleset_options", "search:sampleset_extend", "search:sampleset_share",
+        "search:search_count", "search:search_stop", "search:search_rerun", "search:search_share", "search:search_delete",
+        "search:candidate_retry",
     ],
     "a piece of a page": ["jobs:tray", "search:sampleset_status", "search:search_updates", "search:search_plots"],
     "a file": ["catalog:file_download", "search:search_csv", "search:search_json", "mfa_download_recovery_codes", "schema"],

@@ -79,6 +79,7 @@ def places(system: System) -> Places:
             candidate=client.get(f"/api/searches/{search}/candidates/").json()[0]["id"],
             report=client.post(f"/api/searches/{search}/reports/").json()["id"],
             job=client.get("/api/jobs/").json()["results"][0]["id"],
+            probe_set=next(row["key"] for row in client.get("/api/probe-sets/").json() if row["modality"] == "image"),
         )
 
 

@@ -16,6 +16,8 @@ from catalog import services
 from catalog.models import ModelVersion, ReferenceSample, Signature, Tensor, VersionState
 from catalog.storage import blob_path, incoming_folder, probes_path, reference_folder
 from gpuworker.core.errors import FormatRefused, SpecError
+from gpuworker.core.modalities.batches import load_batch
+from gpuworker.core.probesets.selection import kept_rows
 from gpuworker.pipeline import publish, reference, sandboxed
 from gpuworker.pipeline.arrays import load_arrays
 from gpuworker.pipeline.lease import Cancelled, Lease, run_job
@@ -40,7 +42,7 @@ def test_onnx_is_published_end_to_end(team: Team, alice: User) -> None:
     assert version.program is not None and version.program["opset"] >= 1
     assert version.latency_ms and version.latency_ms > 0
     assert version.facts["walls"] and version.facts["operators"]
-    assert [step["key"] for step in version.checks] == ["model", "trial", "signature"]
+    assert [step["key"] for step in version.checks] == ["model", "trial", "signature", "probes"]
     assert set(version.tensors.values_list("key", flat=True)) == {weight["key"] for weight in version.program["weights"]}
     file = version.files.get()
     assert blob_path(file.sha256).read_bytes() == content
@@ -145,12 +147,12 @@ def test_raw_reference_rows_are_gone_from_the_disk(team: Team, alice: User) -> N
 
 
 def test_probes_keep_a_capped_labelled_slice_until_withdrawn(team: Team, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "MOST_PROBES", 12)
+    monkeypatch.setattr(reference, "kept_rows", lambda labels, hashes: kept_rows(labels, hashes, most=12))
     version = check(
         make_version(make_model(team, alice), alice, reference=reference_bytes(), choice={"choice": ReferenceSample.Choice.PROBES})
     )
-    kept = load_arrays(probes_path(version.pk).read_bytes())
-    assert np.bincount(kept["labels"]).tolist() == [4, 4, 4]
+    assert load_batch(probes_path(version.pk).read_bytes()).n == 12
+    assert np.bincount(np.frombuffer(bytes(version.probe_slice.row_labels), "<u2")).tolist() == [4, 4, 4]
     assert not list(reference_folder(version.pk).glob("0*")), "the raw upload itself is gone"
     freed = services.reference_withdraw(version=version, actor=alice)
     assert freed > 0 and not reference_folder(version.pk).exists()
@@ -171,7 +173,7 @@ class Killed(BaseException):
     """What a SIGKILL looks like from inside: nothing of ours may catch it."""
 
 
-@pytest.mark.parametrize("write", [1, 2, 3, 4])
+@pytest.mark.parametrize("write", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("after", [False, True], ids=["before the commit", "after the commit"])
 def test_a_kill_at_any_step_changes_nothing_in_the_end(
     team: Team, alice: User, monkeypatch: pytest.MonkeyPatch, write: int, after: bool
@@ -200,7 +202,7 @@ def test_a_kill_at_any_step_changes_nothing_in_the_end(
     run_job(job.pk, job.attempt, publish.check_version, publish.version_ended)
     version.refresh_from_db()
     assert (version.state, version.error_title) == (VersionState.READY, "")
-    assert [step["key"] for step in version.checks] == ["model", "trial", "signature"]
+    assert [step["key"] for step in version.checks] == ["model", "trial", "signature", "probes"]
     assert version.program == undisturbed.program
     assert version.signature.content_hash == undisturbed.signature.content_hash
     assert set(version.tensors.values_list("key")) == set(undisturbed.tensors.values_list("key"))

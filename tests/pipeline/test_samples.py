@@ -90,6 +90,7 @@ def test_killed_and_checked_again(alice: User, monkeypatch: pytest.MonkeyPatch, 
     assert bytes(sample_set.signature) == bytes(twin.signature)
     assert sorted(path.name for path in sample_set.folder.iterdir() if path.suffix) == [
         "batch.safetensors",
+        "features.safetensors",
         "previews.index.json",
         "previews.jsonl",
     ]

@@ -35,5 +35,6 @@ JOBS: dict[str, Job] = {
     "read_samples": samples.read_samples,
     "load_samples": samples.load_samples,
     "sign_reference": samples.sign_reference,
+    "probe_features": samples.probe_features,
     "run_rows": execution.run_rows,
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuworker.core import signatures
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS, VALUES, WORDS
-from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch
+from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch, row_digests
 from gpuworker.core.modalities.guess import guess
 from gpuworker.core.modalities.options import parse_options
 from gpuworker.core.protocols import SampleBatch
@@ -28,18 +28,21 @@ def guess_samples(state: State, request: Request) -> Reply:
 
 
 def read_samples(state: State, request: Request) -> Reply:
-    """Read files into a batch. meta: modality, options. The batch and its previews go to `output` (batch, previews, previews.offsets).
+    """Read files into a batch. meta: modality, options; hashes: whether `row_hashes` are wanted.
 
+    To `output`: batch, previews, previews.offsets, features (N, D) float16, and row_hashes (N, 16) uint8, equal for equal rows.
     Reply arrays: the signature of the samples as "signature.<name>", labels (N,) int64 where the files have them.
-    Reply meta: n, problems (the first ones), n_problems, duplicates, label_names, batch meta, content_hash.
+    Reply meta: n, problems (the first ones), n_problems, duplicates, label_names, batch meta, content_hash, encoder.
     """
     modality = str(request.meta["modality"])
     options = parse_options(request.meta.get("options", {}))
     result = MODALITY_IMPLEMENTATIONS[modality].read([file.source() for file in request.files], options)
     batch = result.batch
     assert request.output is not None
-    previews = _previews(batch)
-    staged = {"batch": np.frombuffer(dump_batch(batch), np.uint8), **previews}
+    given = _inputs(batch)
+    staged = {"batch": np.frombuffer(dump_batch(batch), np.uint8), **_previews(batch), "features": as_half(given["features"])}
+    if request.meta.get("hashes"):
+        staged["row_hashes"] = np.frombuffer(b"".join(row_digests(batch)), np.uint8).reshape(batch.n, -1)
     write_tensors(request.output, {name: RawTensor.of(array) for name, array in staged.items()})
     meta = {
         "n": batch.n,
@@ -50,8 +53,9 @@ def read_samples(state: State, request: Request) -> Reply:
         "near_duplicates": result.near_duplicates,
         "label_names": list(result.label_names),
         "content_hash": content_hash(batch),
+        "encoder": MODALITY_IMPLEMENTATIONS[modality].FEATURES_VERSION,
     }
-    arrays = {f"signature.{name}": array for name, array in describe(batch).items()}
+    arrays = {f"signature.{name}": array for name, array in signatures.compute(modality, **given).items()}
     if result.labels is not None:
         arrays["labels"] = result.labels
     return Reply(meta, arrays)
@@ -63,6 +67,24 @@ def load_samples(state: State, request: Request) -> Reply:
     batch = load_batch(request.files[0].source().stream.read())
     state["batch"] = batch
     return Reply({"n": batch.n, "modality": batch.modality})
+
+
+def probe_features(state: State, request: Request) -> Reply:
+    """Probe features of a batch made by `read_samples`. files: the batch file. To `output`: features (N, D) float16.
+
+    Reply meta: encoder, the version of what computed them.
+    """
+    batch = load_batch(request.files[0].source().stream.read())
+    module = MODALITY_IMPLEMENTATIONS[batch.modality]
+    assert request.output is not None
+    write_tensors(request.output, {"features": RawTensor.of(as_half(module.features(batch)))})
+    return Reply({"encoder": module.FEATURES_VERSION})
+
+
+def as_half(features: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Probe features as they are stored; what is not finite or too large for float16 becomes its largest number or 0."""
+    limit = float(np.finfo(np.float16).max)
+    return np.nan_to_num(features, posinf=limit, neginf=-limit).clip(-limit, limit).astype(np.float16)
 
 
 def sign_reference(state: State, request: Request) -> Reply:
@@ -77,11 +99,6 @@ def sign_reference(state: State, request: Request) -> Reply:
     arrays = signatures.compute(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
     digest = signatures.content_hash(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
     return Reply({"content_hash": digest, "recipe": signatures.recipe_hash()}, arrays)
-
-
-def describe(batch: SampleBatch) -> dict[str, NDArray[Any]]:
-    """Signature of unlabelled samples: the same parts that a reference sample gives without labels and outputs."""
-    return signatures.compute(batch.modality, **_inputs(batch))
 
 
 def _inputs(batch: SampleBatch) -> dict[str, Any]:
