@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.auth.models import AnonymousUser
 
@@ -16,7 +16,7 @@ from search.plots.candidate import balance_plot, history_plot
 from search.plots.svg import Plot
 from search.predictions import Answers, against_majority, answers_of, leaders
 from search.previews import previews
-from search.reference import class_balance, reference_plot, signature_arrays
+from search.reference import class_balance, reference_plots, signature_arrays
 from search.rows import ScorerCell, grade_of, scorer_cell
 
 COMPARED = 15
@@ -46,14 +46,38 @@ class OddSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the publisher's labelled reference sample of n says of the model's confidence; shares in [0, 1], None = not stored.
+
+    error: expected calibration error; scaled: the same once the model's outputs are divided by `temperature`, above 1 where it
+    is too sure of itself.
+    """
+
+    n: int
+    accuracy: float
+    error: float | None
+    scaled: float | None
+    temperature: float | None
+
+    @property
+    def leaning(self) -> Literal["over-confident", "under-confident", "about right", ""]:
+        """Five in a hundred on either side of 1 are about right."""
+        if self.temperature is None:
+            return ""
+        return "over-confident" if self.temperature > 1.05 else "under-confident" if self.temperature < 0.95 else "about right"
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """calibration: (name, value) of the publisher's own reference sample. warnings: what makes the figure weaker."""
+    """calibration: None where there was no labelled reference sample, and `uncalibrated` says the cause. warnings: what makes the
+    figure weaker."""
 
     told: tuple[Told, ...]
     plots: tuple[Plot, ...]
     odd: tuple[OddSample, ...]
     n_odd: int
-    calibration: tuple[tuple[str, str], ...]
+    calibration: Calibration | None
+    uncalibrated: str
     warnings: tuple[str, ...]
 
 
@@ -66,7 +90,7 @@ def evidence(user: User | AnonymousUser, candidate: Candidate, search: Search) -
     signature = Signature.objects.filter(version=candidate.version_id).first()
     plots = [
         history_plot(candidate),
-        reference_plot(search.sample_set, signature),
+        *reference_plots(search.sample_set, signature),
         balance_plot(class_balance(candidate, search.labels, signature)),
     ]
     odd, n_odd = _odd(user, candidate, search)
@@ -77,7 +101,8 @@ def evidence(user: User | AnonymousUser, candidate: Candidate, search: Search) -
         odd,
         n_odd,
         _calibration(signature),
-        _warnings(candidate, search, signature),
+        _uncalibrated(signature),
+        _warnings(candidate, search),
     )
 
 
@@ -112,24 +137,27 @@ def _odd_sample(answers: Answers, search: Search, place: int, index: int, item: 
     )
 
 
-def _calibration(signature: Signature | None) -> tuple[tuple[str, str], ...]:
-    """What the publisher's reference sample said of the model's confidence; empty where it had no labels."""
-    if signature is None:
-        return ()
+def _calibration(signature: Signature | None) -> Calibration | None:
+    if signature is None or signature.accuracy is None:
+        return None
     arrays = signature_arrays(signature.arrays)
-    facts = []
-    if signature.accuracy is not None:
-        facts.append(("Self-reported accuracy", f"{100 * signature.accuracy:.1f} % on {signature.n:,} reference samples"))
-    if "calibration.ece" in arrays:
-        facts.append(("Expected calibration error", f"{100 * float(arrays['calibration.ece'][0]):.1f} points"))
-    if "calibration.temperature" in arrays:
-        temperature = float(arrays["calibration.temperature"][0])
-        leaning = "over-confident" if temperature > 1.05 else "under-confident" if temperature < 0.95 else "about right"
-        facts.append(("Temperature", f"{temperature:.2f} ({leaning})"))
-    return tuple(facts)
+
+    def number(name: str) -> float | None:
+        return float(arrays[name][0]) if name in arrays else None
+
+    figures = (number(f"calibration.{name}") for name in ("ece", "ece_scaled", "temperature"))
+    return Calibration(signature.n, signature.accuracy, *figures)
 
 
-def _warnings(candidate: Candidate, search: Search, signature: Signature | None) -> tuple[str, ...]:
+def _uncalibrated(signature: Signature | None) -> str:
+    if signature is None:
+        return "The version has no behaviour signature, so nothing is known before it runs."
+    if signature.accuracy is None:
+        return "It was published with a reference sample without labels: how far its confidence can be trusted is not known."
+    return ""
+
+
+def _warnings(candidate: Candidate, search: Search) -> tuple[str, ...]:
     found = []
     if candidate.why and (candidate.predicted is None or candidate.samples_done):
         found.append(candidate.why)
@@ -138,8 +166,4 @@ def _warnings(candidate: Candidate, search: Search, signature: Signature | None)
     if candidate.predicted_balance and len(search.labels) > 2 and max(candidate.predicted_balance) > 0.9:
         label = search.labels[candidate.predicted_balance.index(max(candidate.predicted_balance))]
         found.append(f"It gives “{label}” to {100 * max(candidate.predicted_balance):.0f} % of your samples.")
-    if signature is None:
-        found.append("The version has no behaviour signature, so nothing is known before it runs.")
-    elif signature.accuracy is None:
-        found.append("Its reference sample had no labels: there is no calibration to lean on.")
     return tuple(dict.fromkeys(found))

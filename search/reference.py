@@ -16,6 +16,7 @@ from catalog.labels import canonical_label
 from catalog.models import Signature
 from search.models import Candidate, SampleSet
 from search.plots.candidate import Balance, histogram_plot, words_plot
+from search.plots.sample_map import map_plot, sample_map
 from search.plots.svg import Plot
 from search.previews import previews
 
@@ -39,15 +40,16 @@ def word_id(word: str) -> int:
     return int.from_bytes(blake2b(word.encode(), digest_size=8).digest()) >> 1
 
 
-def reference_plot(sample_set: SampleSet, signature: Signature | None) -> Plot | None:
-    """Histogram of values or differences of words; None when one side lacks what the plot needs."""
+def reference_plots(sample_set: SampleSet, signature: Signature | None) -> list[Plot]:
+    """The map, which says why where there is none, and the histogram of values or the words that differ, where both sides have them."""
     own = signature_arrays(sample_set.signature)
     theirs = signature_arrays(signature.arrays) if signature else {}
+    shown: list[Plot | None] = [map_plot(sample_map(own, theirs))]
     if "value_histogram.counts" in own and "value_histogram.counts" in theirs:
-        return histogram_plot(own["value_histogram.counts"], theirs["value_histogram.counts"])
-    if "word_counts.ids" in own and "word_counts.ids" in theirs:
-        return words_plot(word_differences(own, theirs, preview_words(sample_set)))
-    return None
+        shown.append(histogram_plot(own["value_histogram.counts"], theirs["value_histogram.counts"]))
+    elif "word_counts.ids" in own and "word_counts.ids" in theirs:
+        shown.append(words_plot(word_differences(own, theirs, preview_words(sample_set))))
+    return [plot for plot in shown if plot is not None]
 
 
 def preview_words(sample_set: SampleSet) -> dict[int, str]:

@@ -13,8 +13,7 @@ from gpuworker.core.errors import UserError
 from gpuworker.core.specs import SCORERS
 from search.exports import BoardDocument, board_document
 from search.models import Report, SampleSet, Search
-from search.plots.board import agreement_plot, frontier_plot, interval_plot
-from search.predictions import answers_of, leaders
+from search.plots.board import board_plots
 from search.rows import board_candidates, grade_of
 
 FORMAT = "modelshop.report/1"
@@ -80,7 +79,6 @@ def report_create(*, search: Search, actor: User) -> Report:
 
 def report_document(search: Search) -> ReportDocument:
     rows = list(board_candidates(search))
-    plots = [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search)))]
     board = board_document(search)
     titles = {row.pk: row.version.model.title for row in rows}
     return {
@@ -94,7 +92,7 @@ def report_document(search: Search) -> ReportDocument:
             for spec in SCORERS.values()
             if any(spec.key in row["scores"] for row in board["candidates"])
         ],
-        "plots": [asdict(plot) for plot in plots],
+        "plots": [asdict(plot) for plot in board_plots(search)],
     }
 
 

@@ -33,11 +33,11 @@ from search.difference import difference
 from search.evidence import evidence
 from search.exports import board_csv, board_document, board_row, board_rows
 from search.models import SearchState
-from search.plots.board import agreement_plot, frontier_plot, interval_plot
+from search.plots.board import board_plots
 from search.plots.svg import Plot
 from search.predictions import answers_of, disputed, disputed_order, leaders
 from search.reports import report_create
-from search.rows import board_candidates, rank_of
+from search.rows import rank_of
 from search.services import candidate_retry
 
 EVENTS = 500
@@ -81,6 +81,8 @@ class CandidateView(APIView):
             "plots": [plot_table(plot) for plot in found.plots],
             "disagreements": [asdict(odd) for odd in found.odd],
             "n_disagreements": found.n_odd,
+            "calibration": asdict(found.calibration) if found.calibration else None,
+            "uncalibrated": found.uncalibrated,
             "warnings": list(found.warnings),
             "error_fix": candidate.error_fix,
         }
@@ -134,9 +136,7 @@ class PlotsView(APIView):
     @extend_schema(responses={200: MarkTableSerializer(many=True), **NOT_FOUND})
     def get(self, request: Request, pk: int) -> Response:
         search = search_for_user(request.user, pk)
-        rows = list(board_candidates(search))
-        plots = [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search)))]
-        return Response(MarkTableSerializer([plot_table(plot) for plot in plots], many=True).data)
+        return Response(MarkTableSerializer([plot_table(plot) for plot in board_plots(search)], many=True).data)
 
 
 class DisputedView(APIView):

@@ -40,7 +40,11 @@ class SearchPlanSerializer(StrictSerializer):
 class SearchCreateSerializer(SearchPlanSerializer):
     name = serializers.CharField(max_length=140, required=False, allow_blank=True, default="")
     scorers = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(SCORERS)), required=False, min_length=1, max_length=50, help_text="Left out: all."
+        child=serializers.ChoiceField(choices=list(SCORERS)),
+        required=False,
+        min_length=1,
+        max_length=50,
+        help_text="Left out: the default ones.",
     )
     n_samples = serializers.IntegerField(
         min_value=1, max_value=settings.SEARCH_MAX_SAMPLES, required=False, allow_null=True, help_text="Left out: all samples."
@@ -259,6 +263,17 @@ class OddSerializer(serializers.Serializer[None]):
     of = serializers.IntegerField()
 
 
+class CalibrationSerializer(serializers.Serializer[None]):
+    """Self-reported on the publisher's labelled reference sample. error, scaled: expected calibration error as the model answers,
+    and once its outputs are divided by the temperature."""
+
+    n = serializers.IntegerField()
+    accuracy = serializers.FloatField()
+    error = serializers.FloatField(allow_null=True)
+    scaled = serializers.FloatField(allow_null=True)
+    temperature = serializers.FloatField(allow_null=True)
+
+
 class CandidateDetailSerializer(serializers.Serializer[None]):
     """A row with its evidence: what each scorer said, plots as tables, samples on which it stands alone."""
 
@@ -269,6 +284,8 @@ class CandidateDetailSerializer(serializers.Serializer[None]):
     plots = MarkTableSerializer(many=True)
     disagreements = OddSerializer(many=True)
     n_disagreements = serializers.IntegerField()
+    calibration = CalibrationSerializer(allow_null=True)
+    uncalibrated = serializers.CharField(allow_blank=True, help_text="Why there is no calibration; empty where there is one.")
     warnings = serializers.ListField(child=serializers.CharField())
     error_fix = serializers.CharField(allow_blank=True)
 

@@ -1,33 +1,46 @@
-"""Plots over all candidates: intervals, accuracy against latency, agreement."""
+"""Plots over all candidates: intervals, accuracy against latency, agreement. Narrow enough to be read on a phone as drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.models import Candidate
+from search.models import Candidate, Search
+from search.plots.labels import Box, place_labels
 from search.plots.svg import Mark, Plot, Scale, log_ticks, padded_share_range, percent, points, share_axis, short, ticks
-from search.predictions import Answers, agreement
+from search.predictions import Answers, agreement, answers_of, leaders
+from search.rows import board_candidates
 
-WIDTH = 680
-SHOWN = 30
-ROW = 20
-LEFT = 200
+WIDTH = 400
+EDGE = 12
+INTERVALS = 24
+INTERVAL_ROW = 32
+AGREEMENT = 24
+CELLS = 264  # of the agreement matrix, across
+NUMBERED = 20  # a cell from this size on has room for its figure
+NAMES = 26
+
+
+def board_plots(search: Search) -> list[Plot]:
+    """All of them, also those without anything to show yet."""
+    rows = list(board_candidates(search))
+    return [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search, AGREEMENT)))]
 
 
 def interval_plot(candidates: Sequence[Candidate]) -> Plot:
-    """Predicted accuracy with its interval, one line per candidate that has a prediction, in the board's order."""
+    """Predicted accuracy with its interval, a name and a line for each candidate that has a prediction, in the board's order."""
     known = [row for row in candidates if row.predicted is not None]
-    shown = known[:SHOWN]
+    shown = known[:INTERVALS]
     values = [value for row in shown for value in (row.predicted, row.low, row.high) if value is not None]
     low, high = padded_share_range(values)
-    height = 16 + ROW * max(len(shown), 1) + 26
-    scale = Scale(low, high, LEFT, WIDTH - 24)
-    marks = share_axis(scale, 8, height - 24)
+    height = 8 + INTERVAL_ROW * max(len(shown), 1) + 26
+    scale = Scale(low, high, EDGE, WIDTH - 2 * EDGE)
+    marks = share_axis(scale, 4, height - 24)
     for index, row in enumerate(shown):
-        y = 18.0 + ROW * index
+        top = 8.0 + INTERVAL_ROW * index
+        y = top + 22
         title = str(row.version.model.title)
-        marks.append(Mark("text", "name", LEFT - 10, y + 4, label=short(title, 30), anchor="end"))
         said = f"{title}: {percent(row.predicted)}, {_interval(row)}"
+        marks.append(Mark("text", "name halo", EDGE, top + 11, label=short(title, 48)))
         if row.low is not None and row.high is not None:
             marks.append(Mark("line", "range", scale(row.low), y, scale(row.high), y, label=said))
         marks.append(Mark("dot", "mark", scale(row.predicted or 0.0), y, 4, label=said))
@@ -72,22 +85,25 @@ def frontier_plot(candidates: Sequence[Candidate]) -> Plot:
     times = [row.version.latency_ms or 0.0 for row in known]
     low_ms, high_ms = (min(times) * 0.8, max(times) * 1.25) if times else (0.1, 10.0)
     low, high = padded_share_range([row.predicted or 0.0 for row in known])
-    height = 300
-    x, y = Scale(low_ms, high_ms, 56, WIDTH - 24, log=True), Scale(low, high, height - 44, 16)
-    marks = [Mark("line", "ax", 56, y(tick), WIDTH - 24, y(tick)) for tick in ticks(low, high)]
-    marks += [Mark("text", "tick", 48, y(tick) + 4, label=f"{100 * tick:g} %", anchor="end") for tick in ticks(low, high)]
+    height, left, right = 320, 48, WIDTH - EDGE
+    floor = height - 44
+    x, y = Scale(low_ms, high_ms, left, right, log=True), Scale(low, high, floor, 16)
+    marks = [Mark("line", "ax", left, y(tick), right, y(tick)) for tick in ticks(low, high)]
+    marks += [Mark("text", "tick", left - 6, y(tick) + 4, label=f"{100 * tick:g} %", anchor="end") for tick in ticks(low, high)]
     grid = log_ticks(low_ms, high_ms) or [low_ms, high_ms]
-    marks += [Mark("line", "ax", x(tick), 16, x(tick), height - 44) for tick in grid]
-    marks += [Mark("text", "tick", x(tick), height - 28, label=f"{tick:.3g}", anchor="middle") for tick in grid]
-    marks.append(Mark("text", "axis-title", (56 + WIDTH - 24) / 2, height - 8, label="milliseconds per sample", anchor="middle"))
-    if len(best) > 1:
-        xs = [x(row.version.latency_ms or 0.0) for row in best]
-        marks.append(Mark("poly", "mark-line frontier", points=points(xs, [y(row.predicted or 0.0) for row in best])))
+    marks += [Mark("line", "ax", x(tick), 16, x(tick), floor) for tick in grid]
+    marks += [Mark("text", "tick", x(tick), floor + 16, label=f"{tick:.3g}", anchor="middle") for tick in grid]
+    marks.append(Mark("text", "axis-title", (left + right) / 2, height - 8, label="milliseconds per sample", anchor="middle"))
+    dots = {row.pk: (x(row.version.latency_ms or 0.0), y(row.predicted or 0.0)) for row in known}
+    line = [dots[row.pk] for row in best]
+    if len(line) > 1:
+        marks.append(Mark("poly", "mark-line frontier", points=points([dot[0] for dot in line], [dot[1] for dot in line])))
     for row in known:
         said = f"{row.version.model.title}: {percent(row.predicted)}, {row.version.latency_ms:.3g} ms"
-        css = "mark" if row.pk in on_line else "mark other"
-        marks.append(Mark("dot", css, x(row.version.latency_ms or 0.0), y(row.predicted or 0.0), 5 if row.pk in on_line else 4, label=said))
-    marks += _labels(best, x, y)
+        css, radius = ("mark", 5.0) if row.pk in on_line else ("mark other", 4.0)
+        marks.append(Mark("dot", css, *dots[row.pk], radius, label=said))
+    names = [(*dots[row.pk], short(row.version.model.title, NAMES)) for row in reversed(best)]
+    marks += place_labels(names, list(dots.values()), line, Box(left, 4, right, floor))
     missing = len(candidates) - len(known)
     return Plot(
         "frontier",
@@ -106,57 +122,36 @@ def frontier_plot(candidates: Sequence[Candidate]) -> Plot:
     )
 
 
-def _labels(best: Sequence[Candidate], x: Scale, y: Scale) -> list[Mark]:
-    """Names beside the frontier's dots, those that would overlap left out."""
-    marks: list[Mark] = []
-    taken: list[tuple[float, float]] = []
-    for row in reversed(best):
-        left, top = x(row.version.latency_ms or 0.0), y(row.predicted or 0.0)
-        if any(abs(left - other_x) < 170 and abs(top - other_y) < 14 for other_x, other_y in taken):
-            continue
-        taken.append((left, top))
-        # Below and to the right: the line of the frontier rises to the right, so nothing is drawn over.
-        end = left > WIDTH - 170
-        place = left - 9 if end else left + 8
-        marks.append(Mark("text", "name", place, top + 15, label=short(row.version.model.title, 26), anchor="end" if end else "start"))
-    return marks
-
-
 def agreement_plot(answers: Answers) -> Plot:
-    """How often each two of the leaders give the same label."""
+    """How often each two of the leaders give the same label; figures in the cells where there is room."""
     table = agreement(answers)
     names = [str(row.version.model.title) for row in answers.candidates]
     count = len(names)
-    cell = max(14, min(30, 460 // max(count, 1)))
-    left, top = LEFT + 10, 24
+    cell = min(30, CELLS // max(count, 1))
+    # Under a figure a cell is at most half as dark, so that the figure can be read in both themes.
+    darkest = 0.5 if cell >= NUMBERED else 1.0
+    left, top = WIDTH - CELLS - 4, 20
     marks: list[Mark] = []
     for i, name in enumerate(names):
-        marks.append(Mark("text", "name", left - 8, top + cell * i + cell / 2 + 4, label=f"{short(name, 26)}  {i + 1}", anchor="end"))
-        marks.append(Mark("text", "tick", left + cell * i + cell / 2, top - 8, label=str(i + 1), anchor="middle"))
+        middle = top + cell * i + cell / 2
+        marks.append(Mark("text", "cell-name", left - 6, middle + 3.5, label=f"{short(name, 19)} {i + 1}", anchor="end"))
+        marks.append(Mark("text", "cell-name", left + cell * i + cell / 2, top - 6, label=str(i + 1), anchor="middle"))
         for j, other in enumerate(names):
             share = float(table[i, j])
             known = share == share  # NaN: they have seen no sample together
             said = f"{name} and {other}: " + (percent(share, 0) if known else "no sample in common")
-            css = "cell" if known else "cell unknown"
-            marks.append(
-                Mark(
-                    "rect",
-                    css,
-                    left + cell * j,
-                    top + cell * i,
-                    cell - 1,
-                    cell - 1,
-                    label=said,
-                    opacity=round(share**2, 3) if known else None,
-                )
-            )
+            x, y = left + cell * j, top + cell * i
+            dark = round(darkest * share**2, 3) if known else None
+            marks.append(Mark("rect", "cell" if known else "cell unknown", x, y, cell - 1, cell - 1, label=said, opacity=dark))
+            if cell >= NUMBERED and dark is not None:
+                marks.append(Mark("text", "cell-figure", x + (cell - 1) / 2, middle + 3, label=f"{100 * share:.0f}", anchor="middle"))
     rows = tuple((name, *(percent(float(v), 0) if v == v else "none" for v in table[i])) for i, name in enumerate(names))
     return Plot(
         "agreement",
         "Agreement of the leaders",
-        "Share of samples with the same label from both: the darker, the more alike. Models that always agree cannot be told apart.",
-        max(WIDTH, left + cell * count + 10),
-        top + cell * max(count, 1) + 10,
+        "Per cent of the samples with the same label from both: the darker, the more alike. Models that always agree cannot be told apart.",
+        WIDTH,
+        top + cell * max(count, 1) + 4,
         tuple(marks),
         ("Model", *(str(i + 1) for i in range(count))),
         rows,

@@ -58,7 +58,6 @@ def history_plot(candidate: Candidate) -> Plot | None:
         tuple(marks),
         ("Samples", "Predicted accuracy", "90 % interval"),
         rows,
-        wide=False,
     )
 
 
@@ -96,7 +95,6 @@ def balance_plot(balance: Balance) -> Plot | None:
         tuple((name, percent(p), percent(r)) for name, p, r in zip(balance.labels, balance.predicted, reference, strict=True)),
         legend=(("bar", "predicted on your samples"), ("bar reference", "reference sample")) if balance.reference else (),
         note=f"The first {count} of {len(balance.labels)} labels." if len(balance.labels) > count else "",
-        wide=False,
     )
 
 
@@ -133,7 +131,6 @@ def histogram_plot(samples: NDArray[Any], reference: NDArray[Any]) -> Plot | Non
         rows,
         legend=(("outline", "your samples"), ("outline reference", "reference sample")),
         note="Spikes above the 99 % level are cut off in the drawing." if float(max(own.max(), theirs.max())) > top else "",
-        wide=False,
     )
 
 
@@ -177,5 +174,4 @@ def words_plot(differences: Sequence[tuple[str, float, float]]) -> Plot | None:
         tuple(marks),
         ("Word", "Your samples", "Reference sample"),
         tuple((word, percent(a, 2), percent(b, 2)) for word, a, b in shown),
-        wide=False,
     )

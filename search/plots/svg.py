@@ -27,7 +27,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """title, description: for people and screen readers. columns, rows: the same figures as a table. note: what is left out."""
+    """title, description: for people and screen readers. columns, rows: the same figures as a table. note: what is
+    left out, or why there is nothing to show."""
 
     key: str
     title: str
@@ -39,7 +40,6 @@ class Plot:
     rows: tuple[tuple[str, ...], ...]
     legend: tuple[tuple[str, str], ...] = ()
     note: str = ""
-    wide: bool = True
 
 
 @dataclass(frozen=True, slots=True)

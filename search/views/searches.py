@@ -18,8 +18,7 @@ from search.constraints import Constraints
 from search.difference import difference
 from search.forms import ShareForm
 from search.models import CandidateState, SampleSetState, Search, SearchState
-from search.plots.board import agreement_plot, frontier_plot, interval_plot
-from search.predictions import answers_of, leaders
+from search.plots.board import board_plots
 from search.removal import search_delete
 from search.rows import board_candidates, board_columns
 from search.services import candidate_retry, search_rerun, search_share, search_stop
@@ -98,9 +97,7 @@ def search_updates(request: HttpRequest, pk: int) -> HttpResponse:
 def search_plots(request: HttpRequest, pk: int) -> HttpResponse:
     """Interval plot, frontier and agreement matrix as a partial, fetched after the board and again as it changes."""
     search = search_for_user(person(request), pk)
-    rows = list(board_candidates(search))
-    plots = [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search)))]
-    shown = [plot for plot in plots if plot.rows]
+    shown = [plot for plot in board_plots(search) if plot.rows]
     return render(request, "search/_plots.html", {"plots": shown, "any": bool(shown)})
 
 

@@ -69,7 +69,9 @@ def test_evidence_of_a_row(api: APIClient, finished: Search) -> None:
     told = {item["scorer"]: item for item in found["told"]}
     assert (told["dawid_skene"]["value"], told["dawid_skene"]["grade"]) == (0.7, "predicted")
     assert (told["jsd_hist"]["value"], told["jsd_hist"]["low"], told["jsd_hist"]["grade"]) == (0.2, None, "prior")
-    assert {plot["key"] for plot in found["plots"]} == {"history", "reference", "balance"}
+    assert {plot["key"] for plot in found["plots"]} == {"history", "map", "reference", "balance"}
+    assert found["calibration"] == {"n": 300, "accuracy": 0.9, "error": 0.06, "scaled": None, "temperature": 1.4}
+    assert found["uncalibrated"] == ""
     assert found["n_disagreements"] == len(found["disagreements"]) or found["n_disagreements"] > 6
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import safetensors.numpy
 
-from accounts.models import User
 from catalog.models import ModelVersion, Signature
 from gpuworker.core.signatures.word_counts import word_id as stored_word_id
 from search.models import Search
 from search.plots.candidate import histogram_plot
-from search.reference import class_balance, preview_words, reference_plot, word_differences, word_id
+from search.reference import class_balance, preview_words, reference_plots, word_differences, word_id
 from tests.search.factories import signature_bytes, write_previews
 
 
@@ -58,11 +57,16 @@ def test_histograms_are_compared_as_shares() -> None:
     assert histogram_plot(np.ones(100), np.ones(50)) is None
 
 
-def test_no_plot_without_signatures(finished: Search, versions: list[ModelVersion], alice: User) -> None:
+def test_without_signatures_only_the_map_is_there_and_says_why(finished: Search, versions: list[ModelVersion]) -> None:
     signature = Signature.objects.get(version=versions[0])
-    assert reference_plot(finished.sample_set, signature) is not None
-    assert reference_plot(finished.sample_set, None) is None
+
+    def keys() -> list[str]:
+        return [plot.key for plot in reference_plots(finished.sample_set, signature)]
+
+    assert keys() == ["map", "reference"]
+    (alone,) = reference_plots(finished.sample_set, None)
+    assert alone.note
     finished.sample_set.signature = None
-    assert reference_plot(finished.sample_set, signature) is None
+    assert keys() == ["map"]
     finished.sample_set.signature = signature_bytes()[:20]
-    assert reference_plot(finished.sample_set, signature) is None
+    assert keys() == ["map"]
