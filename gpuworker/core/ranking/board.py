@@ -69,6 +69,11 @@ class Board:
     judged: Judged | None = field(default=None, compare=False, repr=False)
     standing: Standing | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def left(self) -> tuple[int, ...]:
+        """Indexes of the candidates that were taken out of the race, with this board or before."""
+        return tuple(row.index for row in self.rows if row.left)
+
 
 def board(
     target: TargetView,
@@ -123,7 +128,7 @@ def board(
         left=len(left),
         metric=metric if judged is not None else ACCURACY,
     )
-    return Board(n, tuple(rows), _order(rows), verdict(facts, places), facts.metric, judged, places)
+    return Board(n, tuple(rows), order_of(rows), verdict(facts, places), facts.metric, judged, places)
 
 
 def _judged(vicinity: Vicinity | None, views: Sequence[CandidateView], metric: Metric) -> Judged | None:
@@ -181,7 +186,9 @@ def _common_cause(together: Joint | None, rows: Sequence[Row], ran: Sequence[int
     return next((rows[index].why for index in ran if rows[index].predicted is None), "")
 
 
-def _order(rows: Sequence[Row]) -> tuple[int, ...]:
+def order_of(rows: Sequence[Row]) -> tuple[int, ...]:
+    """Row indexes, best first: those in the race before those that left it, then by place, prediction and self-reported accuracy."""
+
     def place(row: Row) -> tuple[bool, float, float, float]:
         reported = row.estimates.get("source_accuracy")
         return (

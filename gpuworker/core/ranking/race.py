@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.errors import ExecutionFailed, UserError
+from gpuworker.core.metrics import ACCURACY, Metric
+from gpuworker.core.probes import settle
+from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, TargetView
-from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, board
+from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, Row, board
+from gpuworker.core.ranking.leaving import Left, leaving, without
 from gpuworker.core.scorers.shift import shifts
 
 RUNGS = (32, 128, 512)
@@ -25,7 +30,8 @@ class Predict(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """rungs: sample counts after which the board is scored. rows_known, rows_to_run: predictions at hand and still asked for."""
+    """rungs: sample counts after which the board is scored. rows_known, rows_to_run: predictions at hand and still asked for, if all
+    candidates run to the end."""
 
     rungs: tuple[int, ...]
     candidates: int
@@ -51,10 +57,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The board after a rung; `rung` counts from 1."""
+    """The board after a rung; `rung` counts from 1. Rows that leave the race with it are marked."""
 
     rung: int
     board: Board
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A candidate left the race after the rung whose board came just before."""
+
+    left: Left
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class Finished:
     board: Board
 
 
-Event = Planned | Measured | Failed | Scored | Finished
+Event = Planned | Measured | Failed | Scored | Dropped | Finished
 
 
 def rungs(n: int) -> tuple[int, ...]:
@@ -79,26 +92,41 @@ def rank(
     *,
     failed: Sequence[int] = (),
     scorers: Sequence[str] = DEFAULT_SCORERS,
+    calibration: Calibration = UNCALIBRATED,
+    metric: Metric = ACCURACY,
+    drop: float | None = None,
+    left: Mapping[int, Row] = MappingProxyType({}),
+    decided: int = 0,
 ) -> Iterator[Event]:
     """Yield what happens, in order; the caller stops by closing the generator.
 
+    calibration, metric: as for `board`. drop: after every rung but the last, candidates leave whose upper bound on the probability of
+    coming within one point of the best is under this level (`leaving.DROP_LEVEL`); None: all run to the end.
+
     To resume, give each candidate the log_probs it already has (its first samples) and the indexes that failed: known rows and failed
     candidates are not asked for again, rungs that need no new row are passed over, and the last board equals an undisturbed run's.
+    Where candidates may leave, also `decided`, the rung of the last `Scored` that was kept, and `left`, the marked rows of its board;
+    whoever keeps a `Scored` keeps both at once, and can do without the `Dropped` that follow.
     A UserError from `predict` ends one candidate, any other exception the run.
     """
+    target = settle(target)
     views = list(candidates)
-    out = set(failed)
+    out, gone = set(failed), dict(left)
     for index in out:
         views[index] = replace(views[index], log_probs=None)
     measured = shifts(target, views)
-    running = len(views) - len(out)
+
+    def scored(stop: int) -> Board:
+        return board(target, _up_to(views, stop), scorers, measured, calibration=calibration, metric=metric, left=gone)
+
+    racing = [index for index in range(len(views)) if index not in out and index not in gone]
     known = sum(_samples(view, target.n) for view in views)
-    yield Planned(rungs(target.n), len(views), known, running * target.n - known)
+    yield Planned(rungs(target.n), len(views), known, sum(target.n - _samples(views[index], target.n) for index in racing))
     for number, stop in enumerate(rungs(target.n), start=1):
         asked = False
-        for index in range(len(views)):
+        for index in racing:
             start = _samples(views[index], target.n)
-            if index in out or start >= stop:
+            if index in out or index in gone or start >= stop:
                 continue
             asked = True
             try:
@@ -110,9 +138,16 @@ def rank(
                 yield Failed(index, error)
             else:
                 yield Measured(index, stop)
-        if asked and stop < target.n:
-            yield Scored(number, board(target, _up_to(views, stop), scorers, measured))
-    last = board(target, _up_to(views, target.n), scorers, measured)
+        undecided = drop is not None and number > decided
+        if stop < target.n and (asked or undecided):
+            found = scored(stop)
+            leave = leaving(found, number, drop) if drop is not None and undecided else ()
+            found = without(found, leave)
+            gone |= {gone_now.candidate: found.rows[gone_now.candidate] for gone_now in leave}
+            yield Scored(number, found)
+            for gone_now in leave:
+                yield Dropped(gone_now)
+    last = scored(target.n)
     yield Scored(len(rungs(target.n)), last)
     yield Finished(last)
 

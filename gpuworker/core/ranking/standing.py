@@ -11,6 +11,7 @@ from gpuworker.core.scorers.intervals import Z
 
 DRAWS = 4000
 EQUAL = 1e-4  # a hundredth of a point counts as equal: copies share the win
+CLOSE = 0.01  # a point
 
 F64 = NDArray[np.float64]
 
@@ -18,6 +19,7 @@ F64 = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Standing:
     """ran: (M,) candidate indexes. better: (M, M) true where the row's candidate is separably better. p_best: (M,).
+    p_close: (M,) probability of coming within one point of the best.
 
     mean: (M,) predictions. joint_right, agreement: (M, M) shares over the samples, None without a consensus.
     """
@@ -26,6 +28,7 @@ class Standing:
     mean: F64
     better: NDArray[np.bool_]
     p_best: F64
+    p_close: F64
     joint_right: F64 | None
     agreement: F64 | None
 
@@ -49,18 +52,19 @@ def standing(ran: NDArray[np.int64], mean: F64, covariance: F64, joint_right: F6
     variance = np.diag(covariance)
     apart = np.sqrt(np.maximum(variance[:, None] + variance[None] - 2 * covariance, 0.0))
     better = mean[:, None] - mean[None] > Z * apart + EQUAL
-    return Standing(ran, mean, better, _p_best(mean, covariance), joint_right, agreement)
+    return Standing(ran, mean, better, *_chances(mean, covariance), joint_right, agreement)
 
 
-def _p_best(mean: F64, covariance: F64) -> F64:
-    """Share of draws from N(mean, covariance) that each candidate wins; ties share the win."""
+def _chances(mean: F64, covariance: F64) -> tuple[F64, F64]:
+    """Shares of draws from N(mean, covariance) that each candidate wins, ties sharing the win, and in which it comes within one point."""
     # Drawn best first, so that the order of the candidates does not move the figures.
     order = np.argsort(-mean, kind="stable")
     scale, axes = np.linalg.eigh(covariance[np.ix_(order, order)])
     root = (axes * np.sqrt(np.maximum(scale, 0.0))) @ axes.T
     draws = mean[order] + np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root
-    won = draws >= draws.max(1, keepdims=True) - EQUAL
-    share = (won / won.sum(1, keepdims=True)).mean(0)
-    result = np.empty(len(mean))
-    result[order] = share
-    return result
+    gap = draws.max(1, keepdims=True) - draws
+    won = gap <= EQUAL
+    best, close = np.empty(len(mean)), np.empty(len(mean))
+    best[order] = (won / won.sum(1, keepdims=True)).mean(0)
+    close[order] = (gap <= CLOSE).mean(0)
+    return best, close
