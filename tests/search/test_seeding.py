@@ -23,21 +23,16 @@ from django.db import close_old_connections, connection
 
 from accounts.models import Membership, Role, Team, User
 from catalog.models import ModelVersion, RegisteredModel, VersionState
-from gpuworker.pipeline import publish, samples
-from gpuworker.pipeline.lease import run_job
 from jobs.models import Job, JobState
 from search import seeding
 from search.models import SampleSet, SampleSetState
 from search.seeding import SeedFailed, accounts, seed
+from tests.pipeline.worlds import work
 from uploads.models import Upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEPT = ("digits-linear", "tumour-linear")
 ROOT = Path(__file__).resolve().parents[2]
-RUN = {
-    "catalog.version_check": (publish.check_version, publish.version_ended),
-    "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),
-}
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def worker() -> Iterator[None]:
     def take() -> None:
         while not ended.wait(0.05):
             for job in Job.objects.filter(state=JobState.QUEUED).order_by("pk"):
-                run_job(job.pk, job.attempt, *RUN[job.kind])
+                work(job)
             close_old_connections()
         connection.close()
 
