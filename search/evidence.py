@@ -69,10 +69,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """calibration: None where there was no labelled reference sample, and `uncalibrated` says the cause. warnings: what makes the
-    figure weaker."""
+    """told: scorers with a figure, those first that saw the samples; untold: those that cannot tell, with the cause.
+
+    calibration: None where there was no labelled reference sample, and `uncalibrated` says the cause.
+    warnings: what makes the figure weaker.
+    """
 
     told: tuple[Told, ...]
+    untold: tuple[Told, ...]
     plots: tuple[Plot, ...]
     odd: tuple[OddSample, ...]
     n_odd: int
@@ -95,8 +99,10 @@ def evidence(user: User | AnonymousUser, candidate: Candidate, search: Search) -
     ]
     odd, n_odd = _odd(user, candidate, search)
     keys = [key for key in SCORERS if key in candidate.scores or key in candidate.prior_scores]
+    told = [Told(SCORERS[key], grade_of(SCORERS[key]), scorer_cell(candidate, key)) for key in keys]
     return Evidence(
-        tuple(Told(SCORERS[key], grade_of(SCORERS[key]), scorer_cell(candidate, key)) for key in keys),
+        tuple(sorted((word for word in told if word.cell.text), key=lambda word: word.grade == "prior")),
+        tuple(word for word in told if not word.cell.text),
         tuple(plot for plot in plots if plot is not None),
         odd,
         n_odd,

@@ -109,7 +109,7 @@ def row_view(candidate: Candidate, search: Search) -> RowView:
         high=_percent(candidate.high) if known else None,
         rank=rank,
         rank_range=f"{rank.low}–{rank.high}" if rank and rank.low != rank.high else "",
-        p_best=_probability(candidate.p_best) if known else "",
+        p_best=probability(candidate.p_best) if known else "",
         spark=_spark(candidate.history),
         band=_band(candidate.history),
         spark_label=_spark_label(candidate.history),
@@ -123,7 +123,8 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 2)
 
 
-def _probability(value: float | None) -> str:
+def probability(value: float | None) -> str:
+    """In whole per cent; never 0 or 100, which would be a certainty that nobody has."""
     if value is None:
         return ""
     if value < 0.005:

@@ -68,7 +68,7 @@ class CandidateView(APIView):
         candidate = candidate_for_user(request.user, pk, candidate_pk)
         found = evidence(request.user, candidate, search)
         told = []
-        for item in found.told:
+        for item in (*found.told, *found.untold):
             said = candidate.scores.get(item.spec.key) or candidate.prior_scores.get(item.spec.key) or {}
             figures: dict[str, Any] = {name: said.get(name) for name in ("value", "low", "high")}
             words = {"label": item.spec.label, "help": item.spec.help, "source": item.spec.source, "why": item.cell.why}

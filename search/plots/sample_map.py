@@ -18,7 +18,7 @@ from gpuworker.core.separability import leanings, separability
 from search.plots.svg import Mark, Plot, Scale, percent
 
 WIDTH, HEIGHT = 448, 300
-LEFT, RIGHT, TOP, BOTTOM = 16, 16, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 16, 16, 12, 36
 KEY, TITLE = "map", "Map of your samples and the reference sample"
 FEWEST = 2
 FAR = 5.0  # standard deviations beyond which a feature counts no more
@@ -97,7 +97,7 @@ def map_plot(found: SampleMap | str) -> Plot:
     return Plot(
         KEY,
         TITLE,
-        f"{told(found)} Across: which set a point is like, judged by the others. Upwards: where both vary most.",
+        f"{told(found)} Across: which set a point is like, judged by the others. Upwards: how both vary most.",
         WIDTH,
         HEIGHT,
         tuple(marks),
@@ -110,14 +110,13 @@ def map_plot(found: SampleMap | str) -> Plot:
 
 
 def told(found: SampleMap) -> str:
-    """The measured distance and what chance alone gives, in one sentence or two."""
-    measured = f"Measured distance {found.distance:.2f} of 1"
+    """Whether the two sets differ, the measured distance, and what chance alone gives."""
     if found.chance is None:
-        return f"{measured}; the reference sample is too small to say what chance alone gives."
-    against = f"two halves of the reference sample alone differ by up to {found.chance:.2f}"
+        return f"Distance {found.distance:.2f} of 1; the reference sample is too small to say what chance alone gives."
+    measured = f"distance {found.distance:.2f} of 1, where two halves of the reference alone differ by up to {found.chance:.2f}."
     if found.distance <= found.chance:
-        return f"{measured}, no more than chance: {against}."
-    return f"{measured}, more than chance: {against}."
+        return f"Your samples cannot be told from the reference sample: {measured}"
+    return f"Your samples differ from the reference sample: {measured}"
 
 
 def shares(points: F32) -> tuple[str, ...]:

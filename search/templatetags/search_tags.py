@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 
 from gpuworker.core.specs import MODALITIES, SCORERS, ScorerSpec
 from search.models import Candidate, Search
-from search.rows import Column, RowView, board_columns, row_view
+from search.rows import Column, RowView, board_columns, probability, row_view
 
 register = template.Library()
 LINE_WIDTH, LINE_HEIGHT = 200.0, 60.0
@@ -48,6 +48,9 @@ def scorer_spec(key: str) -> ScorerSpec | None:
 def share(value: object) -> str:
     """0.873 > 87.3 %; nothing for a missing figure, which is a state of its own and never 0."""
     return f"{100 * value:.1f}\u00a0%" if isinstance(value, (int, float)) else ""
+
+
+register.filter("probability", probability)
 
 
 @register.filter

@@ -98,7 +98,7 @@ def search_plots(request: HttpRequest, pk: int) -> HttpResponse:
     """Interval plot, frontier and agreement matrix as a partial, fetched after the board and again as it changes."""
     search = search_for_user(person(request), pk)
     shown = [plot for plot in board_plots(search) if plot.rows]
-    return render(request, "search/_plots.html", {"plots": shown, "any": bool(shown)})
+    return render(request, "search/_plots.html", {"plots": shown})
 
 
 @signed_in

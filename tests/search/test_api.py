@@ -69,6 +69,10 @@ def test_evidence_of_a_row(api: APIClient, finished: Search) -> None:
     told = {item["scorer"]: item for item in found["told"]}
     assert (told["dawid_skene"]["value"], told["dawid_skene"]["grade"]) == (0.7, "predicted")
     assert (told["jsd_hist"]["value"], told["jsd_hist"]["low"], told["jsd_hist"]["grade"]) == (0.2, None, "prior")
+    order = [(item["value"] is None, item["grade"] == "prior") for item in found["told"]]
+    assert order == sorted(order, key=lambda place: place if not place[0] else (True, False)), (
+        "what saw the samples first, what cannot tell last"
+    )
     assert {plot["key"] for plot in found["plots"]} == {"history", "map", "reference", "balance"}
     assert found["calibration"] == {"n": 300, "accuracy": 0.9, "error": 0.06, "scaled": None, "temperature": 1.4}
     assert found["uncalibrated"] == ""

@@ -216,7 +216,7 @@ def test_the_drawer_explains(browser: Client, finished: Search) -> None:
 
 def test_the_grid_shows_disputes_first(browser: Client, finished: Search) -> None:
     words = page(browser, "search_samples", finished.pk, leaders=3)
-    shares = [float(found) for found in re.findall(r"([\d.]+) % dissent", words.replace("\xa0", " "))]
+    shares = [float(found) for found in re.findall(r"([\d.]+) % disagree", words.replace("\xa0", " "))]
     assert shares and shares == sorted(shares, reverse=True)
     only = page(browser, "search_samples", finished.pk, leaders=3, label="dog")
     assert "of" in only and page(browser, "search_samples", finished.pk, label="<b>") == page(browser, "search_samples", finished.pk)

@@ -77,8 +77,8 @@ def test_every_point_is_drawn_and_the_table_counts_them_all() -> None:
 
 def test_the_distance_is_told_beside_what_chance_gives() -> None:
     empty = np.zeros((2, 2), np.float32)
-    assert told(SampleMap(empty, empty, 0.1, 0.15)).startswith("Measured distance 0.10 of 1, no more than chance:")
-    assert told(SampleMap(empty, empty, 0.4, 0.15)).startswith("Measured distance 0.40 of 1, more than chance:")
+    assert told(SampleMap(empty, empty, 0.1, 0.15)).startswith("Your samples cannot be told from the reference sample: distance 0.10 of 1,")
+    assert told(SampleMap(empty, empty, 0.4, 0.15)).startswith("Your samples differ from the reference sample: distance 0.40 of 1,")
     assert "too small to say" in told(SampleMap(empty, empty, 0.4, None))
 
 
