@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from gpuworker.core.probes.algebra import F32, F64, Axes, Logistic, logistic, principal_axes
+from gpuworker.core.probes.marginal import apart, confusion_tables, label_shares, probe_shares, shifted, skill
 from gpuworker.core.probes.vicinity import Vicinity
 
 LEAST_LOG = -6.0
@@ -26,12 +27,16 @@ MOST_VOTES = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """(n, C) label probabilities of the first n samples from four sources, and `mixed`, the mean of stack and votes."""
+    """(n, C) label probabilities of the first n samples from four sources, and `mixed`, the mean of stack and votes.
+
+    shares: (C,) of the labels among the samples; stack and votes go by them, linear and near by those of the probes.
+    """
 
     linear: F64
     near: F64
     stack: F64
     votes: F64
+    shares: F64
 
     @property
     def mixed(self) -> F64:
@@ -44,14 +49,24 @@ class Panel:
     Letters: M models, R probes, n samples, C labels.
     """
 
-    def __init__(self, vicinity: Vicinity, answers: Sequence[NDArray[np.floating[Any]]], n_labels: int) -> None:
-        """answers: M tables (R, C) of log-probabilities over the vicinity's probes. Raises ValueError for other shapes."""
+    def __init__(
+        self,
+        vicinity: Vicinity,
+        answers: Sequence[NDArray[np.floating[Any]]],
+        n_labels: int,
+        publishers: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
+        """answers: M tables (R, C) of log-probabilities over the vicinity's probes. Raises ValueError for other shapes.
+
+        publishers: M tuples, whose data each model comes from; its errors are measured on the probes of others.
+        """
         expected = (len(vicinity.probes.labels), n_labels)
         if any(table.shape != expected for table in answers):
             raise ValueError(f"answers to the probes must be {expected}, found {sorted({table.shape for table in answers})}")
         self.vicinity = vicinity
         self.n_labels = n_labels
         self._answers = answers
+        self._publishers = publishers or [()] * len(answers)
         self.probe_votes = np.array([table.argmax(1) for table in answers], dtype=np.int64).reshape(len(answers), expected[0])
 
     @cached_property
@@ -95,16 +110,39 @@ class Panel:
     def _joined(self, points: F64, tables: Sequence[NDArray[np.floating[Any]]]) -> F64:
         return np.concatenate([points, self._axes(_side_by_side(tables))], axis=1) if tables else points
 
+    @cached_property
+    def source(self) -> F64:
+        """(C,) label shares of the probes."""
+        return probe_shares(self.vicinity.probes.labels, self.n_labels)
+
+    @cached_property
+    def confusion(self) -> F64:
+        """(M, C, C) shares of answers (rows) by label (columns) on probes near the samples."""
+        near = len(self.vicinity.probes.labels) * self.vicinity.neighbour_weights
+        weights = near * np.stack([apart(self.vicinity.probes.publishers, own) for own in self._publishers])
+        return confusion_tables(self.probe_votes, self.vicinity.probes.labels, weights, self.n_labels)
+
+    def shares(self, votes: NDArray[np.int64]) -> F64:
+        """(M, n) answers to samples -> (C,) how often each label occurs among them."""
+        if not len(votes):
+            return self.source
+        answered = np.stack([np.bincount(row, minlength=self.n_labels) for row in votes]) / votes.shape[1]
+        trust = self.weights / max(float(self.weights.sum()), 1e-12) * skill(self.confusion, self.source)
+        return label_shares(answered, self.confusion, trust, self.source)
+
     def posterior(self, log_probs: Sequence[F32], n: int) -> Posterior:
         """M tables (n, C) over the first n samples -> label probabilities of those samples."""
         linear = self.vicinity.linear_teacher(self.n_labels)[:n]
         near = self.vicinity.near_teacher(self.n_labels)[:n]
         stack = self._stack(self._joined(self.vicinity.points[:n], log_probs), self.n_labels)
         evidence = (np.log(linear) + np.log(near)) / 2
+        votes = np.array([table.argmax(1) for table in log_probs], dtype=np.int64).reshape(len(log_probs), n)
         rows = np.arange(n)
-        for table, weight, voice in zip(log_probs, self.weights, self.voice, strict=True):
-            evidence[rows, table.argmax(1)] += weight * voice[:n]
-        return Posterior(linear, near, stack, softmax(evidence, axis=1))
+        for row, weight, voice in zip(votes, self.weights, self.voice, strict=True):
+            evidence[rows, row] += weight * voice[:n]
+        shares = self.shares(votes)
+        moved = [shifted(table, self.source, shares) for table in (stack, softmax(evidence, axis=1))]
+        return Posterior(linear, near, *moved, shares)
 
 
 def _side_by_side(tables: Sequence[NDArray[np.floating[Any]]]) -> F32:
