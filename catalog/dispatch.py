@@ -6,12 +6,14 @@ from django.urls import reverse
 
 from accounts.models import User
 from catalog.models import ModelVersion
-from catalog.probe_models import ProbeSlice
+from catalog.probe_models import ProbeSetVersion, ProbeSlice
 from jobs.models import Job
 from jobs.services import job_start
 
 VERSION_CHECK = "catalog.version_check"
 PROBE_RUN = "catalog.probe_run"
+CALIBRATE = "catalog.calibrate"
+BACKGROUND = (PROBE_RUN, CALIBRATE)  # nobody waits for these
 
 
 def version_check(*, version: ModelVersion, owner: User) -> Job:
@@ -24,3 +26,10 @@ def probe_run(*, piece: ProbeSlice) -> Job:
     """Queue the background run of the models that have not answered a slice yet. It belongs to nobody, and gives way to other jobs."""
     url = reverse("catalog:probe_set", args=[piece.version.model.team.slug, piece.set_key])
     return job_start(kind=PROBE_RUN, subject_id=piece.pk, label=f"Running models on the {piece}", owner=None, url=url)
+
+
+def calibrate(*, made: ProbeSetVersion) -> Job:
+    """Queue the measurement of how wrong predictions with these probes are. Background work as well."""
+    return job_start(
+        kind=CALIBRATE, subject_id=made.pk, label=f"Calibrating with probes {made}", owner=None, url=reverse("catalog:calibration_list")
+    )

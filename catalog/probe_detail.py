@@ -10,6 +10,7 @@ import numpy as np
 from django.db.models import Count, F, Q, Sum
 
 from accounts.models import Role, Team, User
+from catalog.calibrations import Measured, measured_of
 from catalog.dispatch import PROBE_RUN
 from catalog.labels import canonical_label
 from catalog.models import ModelVersion, RegisteredModel
@@ -59,7 +60,7 @@ class ProbeSetDetail:
     """row: as lists show it. labels: in canonical order, as the first giver spells them. n: rows chosen, 0 while no slice is ready.
 
     digest: of the choice, "" without one. counts: rows chosen by label. models: those this person may see; asked: all of them.
-    calibration: what the ranking stored for this very choice, {} without.
+    calibration: how often intervals held with this very choice, accuracy first; empty before it was measured.
     """
 
     row: ProbeSetRow
@@ -74,7 +75,7 @@ class ProbeSetDetail:
     pieces: list[PieceRow]
     models: list[ModelRow]
     asked: int
-    calibration: dict[str, Any]
+    calibration: list[Measured]
     may_share: bool
 
     @property
@@ -114,7 +115,7 @@ def probe_set_detail(user: User, team: Team, key: str) -> ProbeSetDetail | None:
         pieces=rows,
         models=_models(user, pieces, current),
         asked=asked,
-        calibration=made.calibration if made else {},
+        calibration=measured_of(made) if made else [],
         may_share=user.is_superuser or user.teams_with_role(Role.ADMIN).filter(pk=team.pk).exists(),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
@@ -128,21 +128,27 @@ class ProbeAnswers(models.Model):
 
 
 class ProbeSetVersion(models.Model):
-    """One choice of probes that a search has used, by the digest of its rows. calibration: how wrong predictions with these probes
-    are, as `gpuworker.core.probes.calibration.Calibration` writes itself; empty until that was measured."""
+    """One choice of probes that a search has used, by the digest of its rows."""
 
     digest = models.CharField(max_length=64, unique=True)
     set_key = models.CharField(max_length=16, db_index=True)
     n = models.IntegerField()
     sources = models.IntegerField()
+    pieces = models.JSONField(default=list, help_text="Ids of the slices that the choice was made from")
     made = models.DateTimeField(default=timezone.now)
-    calibration = models.JSONField(default=dict)
+    calibration = models.JSONField(
+        default=dict, help_text="How wrong predictions with these probes are: metric > {table, levels, models, answers, made}"
+    )
 
     class Meta:
         ordering = ["-id"]
 
     def __str__(self) -> str:
         return self.digest[:12]
+
+    def table(self, metric: str) -> dict[str, Any]:
+        """The calibration for a metric key, as `gpuworker.core.probes.calibration.Calibration` writes itself; {} for none."""
+        return dict(self.calibration.get(metric, {}).get("table", {}))
 
 
 class ProbeSharing(models.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from gpuworker.pipeline import probe_runs, publish, samples, search, worker
+from gpuworker.pipeline import calibration, probe_runs, publish, samples, search, worker
 from gpuworker.pipeline.lease import run_job
 
 worker.register()
@@ -18,6 +18,11 @@ def version_check(job_id: int, attempt: int) -> None:
 @shared_task(name="catalog.probe_run")
 def probe_run(job_id: int, attempt: int) -> None:
     run_job(job_id, attempt, probe_runs.run_slice)
+
+
+@shared_task(name="catalog.calibrate")
+def calibrate(job_id: int, attempt: int) -> None:
+    run_job(job_id, attempt, calibration.run_calibration)
 
 
 @shared_task(name="search.sampleset_check")

@@ -14,6 +14,7 @@ from accounts.models import User
 from jobs.models import JobState
 from jobs.services import job_waiting_reason
 from search.access import search_for_user
+from search.basis import basis
 from search.models import Candidate, CandidateState, Search, SearchState
 from search.rows import board_candidates
 from search.services import search_job
@@ -58,6 +59,7 @@ def board_update(user: User | AnonymousUser, search_id: int, after: int = 0) -> 
 
 def header_context(search: Search) -> dict[str, Any]:
     """counts: candidates by state; present: those states that are there. done: share of the planned predictions made, in [0, 1].
+    basis: what the predictions rest on, None while that is not known.
 
     Of a live search also: eta: (low, high) seconds or None. worker: name of the one that holds it, "" for none; lost: whether
     that one has stopped answering. waiting_reason: why a search without a worker waits.
@@ -72,6 +74,7 @@ def header_context(search: Search) -> dict[str, Any]:
         "present": [(state, n) for state, n in counts.items() if n],
         "done": share_done(rows, search.n_samples),
         "verdict": search.verdict,
+        "basis": basis(search),
         "stage": search.stage,
         "eta": eta_seconds(rows, search.n_samples) if held else None,
         "worker": job.worker if job and held else "",
@@ -81,9 +84,10 @@ def header_context(search: Search) -> dict[str, Any]:
 
 
 def share_done(rows: Progress, n_samples: int) -> float | None:
-    """Predictions made of those planned, rows that failed left out; None where nothing is planned."""
-    kept = [done for state, done, _ in rows if state != CandidateState.FAILED]
-    return sum(kept) / (len(kept) * n_samples) if kept and n_samples else None
+    """Predictions made of those planned; None where nothing is planned. Rows that failed are left out, and of rows that left the race
+    nothing more is planned."""
+    planned = sum(done if state == CandidateState.ELIMINATED else n_samples for state, done, _ in rows if state != CandidateState.FAILED)
+    return sum(done for state, done, _ in rows if state != CandidateState.FAILED) / planned if planned else None
 
 
 def eta_seconds(rows: Progress, n_samples: int) -> tuple[float, float] | None:

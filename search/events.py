@@ -36,10 +36,11 @@ class CandidateFailed(TypedDict):
 
 
 class Rung(TypedDict):
-    """Every live candidate has now seen `samples` samples."""
+    """Every live candidate has now seen `samples` samples. left: ids of those that left the race with this; their rows say why."""
 
     samples: int
     of: int
+    left: list[int]
 
 
 class Ended(TypedDict):

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from django.utils import timezone
 
 from gpuworker.core.specs import SCORERS
+from search.basis import basis_document
 from search.models import Candidate, CandidateState, Search
 from search.ranks import Rank, shown_ranks
 from search.rows import board_candidates, grade_of
@@ -76,6 +77,9 @@ def board_document(search: Search) -> BoardDocument:
             "finished": search.finished.isoformat() if search.finished else None,
             "compute_seconds": round(search.compute_seconds, 3),
             "scorers": list(search.scorers),
+            "metric": dict(search.metric),
+            "drop_level": search.drop_level,
+            "probes": basis_document(search),
         },
         "verdict": dict(search.verdict),
         "constraints": dict(search.constraints),

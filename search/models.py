@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts.models import Team, User
 from catalog.models import ModelVersion, modality_choices
+from search import labelling_models  # noqa: F401  (Django finds an app's tables through this module)
 
 
 class SampleSetState(models.TextChoices):
@@ -140,6 +141,12 @@ class Search(models.Model):
     constraints = models.JSONField(default=dict)
     labels = models.JSONField(default=list, help_text="The label space, in the order of stored predictions")
     scorers = models.JSONField(default=list)
+    metric = models.JSONField(default=dict, help_text="What to predict, as search.metrics stores it; empty = accuracy")
+    drop_level = models.FloatField(null=True, blank=True, help_text="Chance of being among the best under which a row leaves; null = never")
+    probes = models.JSONField(
+        default=dict, help_text="The labelled probes chosen when the search began, or why there are none; a resumed run reads them here"
+    )
+    rungs_done = models.IntegerField(default=0, help_text="Rungs after which it was decided who leaves the race")
     n_samples = models.IntegerField(default=0)
     samples_done = models.IntegerField(default=0, help_text="Samples every live candidate has seen")
     last_seq = models.BigIntegerField(default=0)
@@ -177,8 +184,12 @@ class CandidateState(models.TextChoices):
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     FINISHED = "finished", "Finished"
+    ELIMINATED = "eliminated", "Left the race"
     FAILED = "failed", "Failed"
     STOPPED = "stopped", "Stopped"
+
+
+OUT_OF_RACE = (CandidateState.FAILED, CandidateState.ELIMINATED)  # the others do not wait for these
 
 
 class Candidate(models.Model):
@@ -192,10 +203,11 @@ class Candidate(models.Model):
     prior_rank = models.IntegerField(null=True, blank=True)
     prior_scores = models.JSONField(default=dict, help_text="scorer key > {value, why}")
     scores = models.JSONField(default=dict, help_text="scorer key > {value, low, high, why}")
-    predicted = models.FloatField(null=True, blank=True, help_text="Predicted accuracy in [0, 1]; null = cannot tell, see why")
+    predicted = models.FloatField(null=True, blank=True, help_text="Predicted quality in [0, 1]; null = cannot tell, see why")
     low = models.FloatField(null=True, blank=True)
     high = models.FloatField(null=True, blank=True)
     why = models.CharField(max_length=400, blank=True)
+    method = models.CharField(max_length=30, blank=True, help_text="Key of the scorer behind the prediction")
     p_best = models.FloatField(null=True, blank=True)
     rank_from = models.IntegerField(null=True, blank=True)
     rank_to = models.IntegerField(null=True, blank=True)

@@ -11,6 +11,7 @@ from accounts.models import User, audit
 from catalog.models import VersionFile
 from gpuworker.core.errors import UserError
 from gpuworker.core.specs import SCORERS
+from search.basis import basis
 from search.exports import BoardDocument, board_document
 from search.models import Report, SampleSet, Search
 from search.plots.board import board_plots
@@ -58,6 +59,7 @@ class ReportDocument(TypedDict):
 
     format: str
     board: BoardDocument
+    basis: list[str]
     samples: dict[str, Any]
     leaders: list[str]
     pinned: list[PinnedVersion]
@@ -84,6 +86,7 @@ def report_document(search: Search) -> ReportDocument:
     return {
         "format": FORMAT,
         "board": board,
+        "basis": [rests.text, *rests.notes] if (rests := basis(search)) else [],
         "samples": _samples(search.sample_set),
         "leaders": [titles[pk] for pk in search.verdict.get("leaders", []) if pk in titles],
         "pinned": _pinned(search),

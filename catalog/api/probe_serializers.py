@@ -5,6 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from catalog.calibrations import Family, Measured
 from catalog.models import modality_choices
 from catalog.probe_detail import ModelRow, PieceRow, ProbeSetDetail
 from catalog.probe_models import ProbeSlice
@@ -68,11 +69,29 @@ class ProbeModelSerializer(serializers.Serializer[ModelRow]):
     alarms = AlarmSerializer(many=True)
 
 
+class MeasuredSerializer(serializers.Serializer[Measured]):
+    """One metric. every, leaders, winner: share of 90 % intervals that held, of all models, of the first five, of the first; null where
+    one source alone shows nothing. targets: made-up searches, from the rows of `publishers` sources, among `models` models.
+
+    quantiles: [level, every, leaders, pairs] of the errors, each over its scale.
+    """
+
+    metric = serializers.CharField()
+    every = serializers.FloatField(allow_null=True)
+    leaders = serializers.FloatField(allow_null=True)
+    winner = serializers.FloatField(allow_null=True)
+    targets = serializers.IntegerField()
+    publishers = serializers.IntegerField()
+    models = serializers.IntegerField()
+    made = serializers.DateTimeField()
+    quantiles = serializers.ListField(child=serializers.ListField(child=serializers.FloatField()))
+
+
 class ProbeSetDetailSerializer(serializers.Serializer[ProbeSetDetail]):
     """What a set holds. n: rows in use, 0 while no slice is ready. digest: of this choice of rows, "" without one.
 
-    labels and counts in the same order. calibration: how wrong predictions with these very rows are, {} before that was measured;
-    `targets` made-up searches, `coverage` of their 90 % intervals.
+    labels and counts in the same order. calibration: how often the intervals of predictions with these very rows held, by metric, empty
+    before that was measured.
     """
 
     set = ProbeSetSerializer(source="row")
@@ -85,9 +104,22 @@ class ProbeSetDetailSerializer(serializers.Serializer[ProbeSetDetail]):
     digest = serializers.CharField(allow_blank=True)
     counts = serializers.ListField(child=serializers.IntegerField())
     asked = serializers.IntegerField()
-    calibration = serializers.DictField()
+    calibration = MeasuredSerializer(many=True)
     pieces = PieceSerializer(many=True)
     models = ProbeModelSerializer(many=True)
+
+
+class CalibrationFamilySerializer(serializers.Serializer[Family]):
+    """Kind of sample and label space, with the probes that your searches take there. measured: empty while it is not."""
+
+    key = serializers.CharField()
+    modality = serializers.ChoiceField(choices=modality_choices())
+    labels = serializers.ListField(child=serializers.CharField())
+    teams = serializers.ListField(child=serializers.CharField())
+    digest = serializers.CharField()
+    n = serializers.IntegerField()
+    sources = serializers.IntegerField()
+    measured = MeasuredSerializer(many=True)
 
 
 class SharingSerializer(serializers.Serializer[None]):

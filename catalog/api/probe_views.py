@@ -12,9 +12,16 @@ from accounts.api.permissions import SessionOnly
 from accounts.models import Role
 from catalog import services
 from catalog.access import probe_set_for_user, version_for_user
-from catalog.api.probe_serializers import ProbeSetDetailSerializer, ProbeSetSerializer, SharingSerializer, VersionProbesSerializer
+from catalog.api.probe_serializers import (
+    CalibrationFamilySerializer,
+    ProbeSetDetailSerializer,
+    ProbeSetSerializer,
+    SharingSerializer,
+    VersionProbesSerializer,
+)
 from catalog.api.serializers import ProblemSerializer
 from catalog.api.views import NOT_FOUND, api_user
+from catalog.calibrations import calibrations
 from catalog.probe_models import ProbeSlice
 from catalog.probes import probe_sets, standings
 
@@ -37,6 +44,16 @@ class ProbeSetView(APIView):
     @extend_schema(responses={200: ProbeSetDetailSerializer, **NOT_FOUND})
     def get(self, request: Request, team: str, key: str) -> Response:
         return Response(ProbeSetDetailSerializer(probe_set_for_user(request.user, team, key)).data)
+
+
+class CalibrationListView(APIView):
+    """How often the intervals of predictions held, per kind of sample and label space: where your searches may use probes."""
+
+    scope = "catalog"
+
+    @extend_schema(operation_id="calibrations_list", responses={200: CalibrationFamilySerializer(many=True)})
+    def get(self, request: Request) -> Response:
+        return Response(CalibrationFamilySerializer(calibrations(api_user(request)), many=True).data)
 
 
 class ProbeSharingView(APIView):

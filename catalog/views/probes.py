@@ -13,6 +13,7 @@ from accounts.access import team_for_user
 from accounts.models import Role
 from catalog import services
 from catalog.access import probe_set_for_user
+from catalog.calibrations import PROMISED, calibrations
 from catalog.probes import probe_sets
 from catalog.requests import person
 
@@ -56,3 +57,12 @@ def probe_share(request: HttpRequest, team: str) -> HttpResponse:
     else:
         messages.success(request, _("Only searches of its members use the probes of %(team)s now.") % {"team": found})
     return redirect("catalog:probe_set_list")
+
+
+@login_required
+def calibration_list(request: HttpRequest) -> HttpResponse:
+    """How often the intervals held, per family of data: for those whose probes this person's searches may use, operators see all."""
+    found = calibrations(person(request))
+    return render(
+        request, "catalog/probe_calibrations.html", {"nav": "operate", "tab": "calibration", "families": found, "promised": PROMISED}
+    )

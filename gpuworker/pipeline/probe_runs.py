@@ -23,9 +23,11 @@ from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
 from gpuworker.core.probesets.selection import HASH_BYTES, common_rows
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.pipeline import sandboxed
-from gpuworker.pipeline.lease import GivesWay, Lease
+from gpuworker.pipeline.background import give_way
+from gpuworker.pipeline.calibration import calibrations_start
+from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
-from jobs.models import Job, JobState
+from jobs.models import LIVE, Job
 
 log = logging.getLogger(__name__)
 CHUNK = 256
@@ -64,10 +66,12 @@ def run_slice(lease: Lease) -> None:
                 lease.progress(place / len(waiting), f"{len(waiting) - place} models to go")
                 if not _answer(lease, runner, RunnableVersion.of(version), version, piece, _own_hashes(version)):
                     return
-                if _somebody_waits() and place < len(waiting) - 1:
-                    raise GivesWay
+                if place < len(waiting) - 1:
+                    give_way()
     with lease.write():
         ProbeSlice.objects.kept().filter(pk=piece.pk).update(answered=timezone.now())
+        if not Job.objects.filter(kind=PROBE_RUN, state__in=LIVE).exclude(pk=lease.job.pk).exists():
+            calibrations_start(piece.set_key)
 
 
 def outdated_start() -> int:
@@ -143,7 +147,3 @@ def _seen(version: ModelVersion, piece: ProbeSlice, hashes: NDArray[np.uint8] | 
         return np.zeros(piece.n, np.bool_)
     held = np.frombuffer(bytes(piece.row_hashes or b""), np.uint8).reshape(-1, HASH_BYTES)
     return common_rows(held, hashes)
-
-
-def _somebody_waits() -> bool:
-    return Job.objects.filter(state=JobState.QUEUED).exclude(kind=PROBE_RUN).exists()

@@ -13,11 +13,10 @@ from django.db.models import BinaryField, Case, IntegerField, Value, When
 from django.db.models.functions import Substr
 from numpy.typing import NDArray
 
-from accounts.models import Team
 from catalog.labels import label_columns
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, ProbeSliceQuerySet
-from catalog.probes import canonical_order, choose, rows_of, searchable, set_key, usable
+from catalog.probes import canonical_order, choose, rows_of, searchable, set_key
 from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
 from gpuworker.core.probesets.selection import KIN, Chosen
@@ -37,7 +36,8 @@ class Probes:
     versions: (M,) ids, ascending. answers: (M, R, C) float16 log-probabilities. sources: version id -> the sources that its own
     reference sample belongs to. left_out: version id -> how many probes its reference sample holds though somebody else gave them;
     there it has the mean answer of the others, so that they speak neither for nor against it.
-    set_version: the row of this choice, with its digest and the place for its calibration. facts: for pages, JSON-safe.
+    set_version: the row of this choice, with its digest and its calibrations. pieces: ids of the slices that the choice was made
+    from, with which `probe_view` makes it again. facts: for pages, JSON-safe.
     """
 
     view: ProbeView
@@ -46,6 +46,7 @@ class Probes:
     sources: Mapping[int, tuple[int, ...]]
     left_out: Mapping[int, int]
     set_version: ProbeSetVersion
+    pieces: tuple[int, ...]
     facts: dict[str, Any]
 
     def of(self, version_id: int) -> NDArray[np.float16] | None:
@@ -54,37 +55,49 @@ class Probes:
         return self.answers[place] if place < len(self.versions) and self.versions[place] == version_id else None
 
 
-def search_probes(search: Search) -> Probes | None:
-    """The probes of the searcher's teams and public ones, with the answers of the search's candidates; None where there are none."""
+def search_slices(search: Search) -> ProbeSliceQuerySet:
+    """Slices for the labels of a search that its owner may search with."""
     key = set_key(search.sample_set.modality, search.labels, search.sample_set.meta)
-    slices = ProbeSlice.objects.open_to(search.owner).filter(set_key=key)
-    return probe_view(slices, search.labels, list(search.candidates.values_list("version_id", flat=True)))
+    return ProbeSlice.objects.open_to(search.owner).filter(set_key=key)
 
 
-def team_probes(team: Team, key: str) -> Probes | None:
-    """One probe set of a team, labels in canonical order, with the answers of every searchable version; None where there is none."""
-    slices = ProbeSlice.objects.offered().filter(set_key=key, version__model__team=team)
-    first = slices.only("labels", "label_key", "modality").first()
-    if first is None:
+def catalog_probes(pieces: Sequence[ProbeSlice]) -> Probes | None:
+    """The choice among these slices of one set key, labels in canonical order, with the answers of every searchable version."""
+    if not pieces:
         return None
-    versions = searchable().filter(label_key=first.label_key, model__modality=first.modality)
-    return probe_view(slices, canonical_order(first.labels), list(versions.values_list("pk", flat=True)))
+    versions = searchable().filter(label_key=pieces[0].label_key, model__modality=pieces[0].modality)
+    return probe_view(pieces, canonical_order(pieces[0].labels), list(versions.values_list("pk", flat=True)))
 
 
-def probe_view(slices: ProbeSliceQuerySet, labels: Sequence[str], version_ids: Sequence[int]) -> Probes | None:
-    """Choose among slices of one set key, and read what the ranking needs; six queries, whatever the number of versions and slices."""
-    pieces = usable(slices.select_related("version__model").defer("version__program", "version__spec"))
+def with_features(slices: ProbeSliceQuerySet) -> ProbeSliceQuerySet:
+    """Slices as `probe_view` reads them."""
+    return slices.select_related("version__model").defer("version__program", "version__spec")
+
+
+def choice_of(pieces: Sequence[ProbeSlice]) -> tuple[list[ProbeSlice], Chosen, ProbeSetVersion] | None:
+    """Of slices of one set key: those with features of today's encoder, what is chosen of them, and its row; None without any."""
     pieces = [piece for piece in pieces if piece.encoder == MODALITY_IMPLEMENTATIONS[piece.modality].FEATURES_VERSION]
     chosen = choose(pieces)
     if not chosen.n:
         return None
+    considered = sorted(piece.pk for piece in pieces)
+    made, _ = ProbeSetVersion.objects.get_or_create(
+        digest=chosen.digest,
+        defaults={"set_key": pieces[0].set_key, "n": chosen.n, "sources": chosen.used_sources, "pieces": considered},
+    )
+    return pieces, chosen, made
+
+
+def probe_view(pieces: Sequence[ProbeSlice], labels: Sequence[str], version_ids: Sequence[int]) -> Probes | None:
+    """Choose among slices of one set key, and read what the ranking needs; four queries, whatever the number of versions and slices."""
+    choice = choice_of(pieces)
+    if choice is None:
+        return None
+    pieces, chosen, made = choice
     taken = [piece for piece in pieces if piece.pk in chosen.rows]
     versions, answers, seen = _answers(taken, chosen, labels, sorted(set(version_ids)))
     left_out = {int(version): int(count) for version, count in zip(versions, seen.sum(1), strict=True) if count}
     _even_out(answers, seen)
-    made, _ = ProbeSetVersion.objects.get_or_create(
-        digest=chosen.digest, defaults={"set_key": pieces[0].set_key, "n": chosen.n, "sources": chosen.used_sources}
-    )
     facts = {
         "digest": chosen.digest,
         "n": chosen.n,
@@ -95,7 +108,8 @@ def probe_view(slices: ProbeSliceQuerySet, labels: Sequence[str], version_ids: S
         "left_out": sum(left_out.values()),
     }
     view = _view(taken, chosen, labels)
-    return Probes(view, versions, answers, _own_sources(pieces, chosen, view, versions, seen), left_out, made, facts)
+    ids = tuple(sorted(piece.pk for piece in pieces))
+    return Probes(view, versions, answers, _own_sources(pieces, chosen, view, versions, seen), left_out, made, ids, facts)
 
 
 def _view(pieces: Sequence[ProbeSlice], chosen: Chosen, labels: Sequence[str]) -> ProbeView:

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from django.db.models import Sum
 from django.utils import timezone
 from numpy.typing import NDArray
 
 from gpuworker.core.errors import ExecutionFailed, UserError
+from gpuworker.core.probes import settle
 from gpuworker.core.protocols import CandidateView, TargetView
-from gpuworker.core.ranking import Board, Failed, Measured, Planned, Scored, board, prior, rank
+from gpuworker.core.ranking import Board, Event, Failed, Measured, Planned, Scored, board, prior, rank
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.core.signatures.columns import in_label_order
 from gpuworker.pipeline.arrays import load_arrays
-from gpuworker.pipeline.boards import board_save, prior_save
+from gpuworker.pipeline.boards import board_save, left_row, prior_save
+from gpuworker.pipeline.grounds import grounds_of
 from gpuworker.pipeline.lease import Cancelled, Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import JobState
+from search.board import share_done
 from search.events import event_add
-from search.models import Candidate, CandidateState, PredictionChunk, Search, SearchState
+from search.metrics import metric_of
+from search.models import OUT_OF_RACE, Candidate, CandidateState, PredictionChunk, Search, SearchState
 from search.ranks import shown_ranks
 from search.services import search_end
 
@@ -53,6 +57,10 @@ def _run(lease: Lease) -> None:
     run = SearchRun(lease, search)
     if search.prior_at is None:
         run.prior()
+    elif run.grounds.document != search.probes:  # withdrawn meanwhile
+        with lease.write():
+            Search.objects.filter(pk=search.pk).update(probes=run.grounds.document)
+            search.probes = run.grounds.document
     run.measure()
 
 
@@ -84,15 +92,31 @@ class SearchRun:
     def __init__(self, lease: Lease, search: Search) -> None:
         self.lease = lease
         self.search = search
+        self.metric = metric_of(search.metric, search.labels)
         self.candidates = list(
             search.candidates.select_related("version__signature", "version__model").defer("version__program").order_by("prior_rank", "pk")
         )
+        self.grounds = grounds_of(search)
         self._read_views()
 
     def _read_views(self) -> None:
-        arrays = load_arrays(self.search.sample_set.signature)
-        self.target = TargetView(self.search.n_samples, arrays)
-        self.views = [CandidateView(_signature_of(candidate, self.search.labels), self._known(candidate)) for candidate in self.candidates]
+        arrays, probes = load_arrays(self.search.sample_set.signature), self.grounds.probes
+        # Settled once, so that every board of this run shares what was worked out between samples and probes.
+        self.target = settle(TargetView(self.search.n_samples, arrays, self.grounds.features, probes.view if probes else None))
+        self.views = [
+            CandidateView(
+                _signature_of(candidate, self.search.labels),
+                self._known(candidate),
+                probes.of(candidate.version_id) if probes else None,
+                probes.sources.get(candidate.version_id, ()) if probes else (),
+            )
+            for candidate in self.candidates
+        ]
+        self.left = {
+            index: left_row(index, candidate)
+            for index, candidate in enumerate(self.candidates)
+            if candidate.state == CandidateState.ELIMINATED
+        }
         self.failed = [index for index, candidate in enumerate(self.candidates) if candidate.state == CandidateState.FAILED]
 
     def prior(self) -> None:
@@ -100,7 +124,7 @@ class SearchRun:
         started = time.perf_counter()
         scores = prior(self.target, self.views)
         with self.lease.write():
-            prior_save(self.search, self.candidates, scores, seconds=time.perf_counter() - started)
+            prior_save(self.search, self.candidates, scores, self.grounds.document, seconds=time.perf_counter() - started)
         order = sorted(range(len(scores)), key=lambda index: (scores[index].position, self.candidates[index].pk))
         self.candidates = [self.candidates[index] for index in order]
         self.views = [self.views[index] for index in order]
@@ -111,7 +135,7 @@ class SearchRun:
         last_board = time.monotonic()
         with Runner(self.search.sample_set.batch_path) as self.runner:
             try:
-                for event in rank(self.target, self.views, self._predict, failed=self.failed, scorers=self.search.scorers):
+                for event in self._race():
                     self.lease.check()
                     match event:
                         case Planned():
@@ -121,12 +145,32 @@ class SearchRun:
                             last_board = time.monotonic()
                         case Failed(index, error):
                             self._fail(index, error)
-                        case Scored(_, scored):
-                            self._save(scored, last=False)
+                        case Scored(rung, scored):
+                            self._save(scored, rung)
+                            self.left |= {index: scored.rows[index] for index in scored.left}
                             last_board = time.monotonic()
             except Cancelled:
-                self._save(board(self.target, self.views, self.search.scorers), last=True)
+                self._save(self._board(), last=True)
                 raise
+
+    def _race(self) -> Iterator[Event]:
+        return rank(
+            self.target,
+            self.views,
+            self._predict,
+            failed=self.failed,
+            scorers=self.search.scorers,
+            calibration=self.grounds.calibration,
+            metric=self.metric,
+            drop=self.search.drop_level,
+            left=self.left,
+            decided=self.search.rungs_done,
+        )
+
+    def _board(self) -> Board:
+        """Of what has been predicted so far, between two rungs."""
+        grounds = self.grounds.calibration
+        return board(self.target, self.views, self.search.scorers, calibration=grounds, metric=self.metric, left=self.left)
 
     def _predict(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
         """Predictions of one candidate, in chunks on a fixed grid, each saved before the next; returned as stored, so that
@@ -170,7 +214,7 @@ class SearchRun:
     def _first_board(self) -> None:
         """Rows appear while the first rung still runs; in later rungs the common prefix has not grown yet."""
         if self.search.samples_done == 0:
-            self._save(board(self.target, self.views, self.search.scorers), last=False)
+            self._save(self._board())
 
     def _fail(self, index: int, error: UserError) -> None:
         """The row says why. Those that shared its rank are sent with it: their bracket is another now."""
@@ -190,13 +234,12 @@ class SearchRun:
                 rows=[candidate.pk, *moved],
             )
 
-    def _save(self, scored: Board, *, last: bool) -> None:
-        done = min((c.samples_done for c in self.candidates if c.state != CandidateState.FAILED), default=0)
-        share = (Candidate.objects.filter(search=self.search).aggregate(total=Sum("samples_done"))["total"] or 0) / max(
-            1, len(self.candidates) * self.search.n_samples
-        )
+    def _save(self, scored: Board, rung: int = 0, *, last: bool = False) -> None:
+        """rung: after which it was scored, 0 for a board between rungs. Who leaves with it is written together with it."""
+        done = min((c.samples_done for c in self.candidates if c.state not in OUT_OF_RACE), default=0)
+        share = share_done([(c.state, c.samples_done, c.seconds) for c in self.candidates], self.search.n_samples)
         with self.lease.write(last=last):
-            board_save(self.search, self.candidates, scored, done)
+            board_save(self.search, self.candidates, scored, done, rungs=max(rung, self.search.rungs_done))
             self.lease.job.report_progress(share, self.search.stage)
 
     def _known(self, candidate: Candidate) -> NDArray[np.float32] | None:

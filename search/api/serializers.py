@@ -10,6 +10,7 @@ from rest_framework import serializers
 from accounts.models import Team
 from gpuworker.core.specs import SCORERS
 from search.api.sampleset_serializers import BIG, StrictSerializer, TeamSlugField
+from search.basis import basis_document
 from search.constraints import Constraints
 from search.models import Report, Search, SearchEvent
 
@@ -103,6 +104,25 @@ class VerdictSerializer(serializers.Serializer[None]):
     cause = serializers.CharField(allow_blank=True)
     next_step = serializers.CharField(allow_blank=True)
     leaders = serializers.ListField(child=serializers.IntegerField())
+    metric = serializers.CharField(allow_blank=True, help_text="What the predictions speak of, by name.")
+    method = serializers.CharField(allow_blank=True, help_text="Key of the scorer behind them.")
+
+
+class UsedProbesSerializer(serializers.Serializer[None]):
+    """Labelled probes that predictions rest on; {} until the search has looked for them, only `why` where there are none.
+
+    answered of asked candidates have answered them; lost: rows withdrawn since the search began; calibrated: whether the intervals were
+    measured with these probes.
+    """
+
+    digest = serializers.CharField(required=False)
+    n = serializers.IntegerField(required=False)
+    sources = serializers.IntegerField(required=False)
+    asked = serializers.IntegerField(required=False)
+    answered = serializers.IntegerField(required=False)
+    lost = serializers.IntegerField(required=False)
+    calibrated = serializers.BooleanField(required=False)
+    why = serializers.CharField(required=False, allow_blank=True)
 
 
 class SearchSerializer(serializers.ModelSerializer[Search]):
@@ -145,7 +165,7 @@ class SearchSerializer(serializers.ModelSerializer[Search]):
 
     def get_verdict(self, search: Search) -> VerdictSerializer:
         given = search.verdict
-        empty = {"kind": "pending", "sentence": "", "cause": "", "next_step": "", "leaders": []}
+        empty = {"kind": "pending", "sentence": "", "cause": "", "next_step": "", "leaders": [], "metric": "", "method": ""}
         return {name: given.get(name, value) for name, value in empty.items()}  # type: ignore[return-value]  # the type is for the schema
 
 
@@ -156,6 +176,7 @@ class SearchDetailSerializer(SearchSerializer):
     labels = serializers.ListField(child=serializers.CharField(), read_only=True)
     scorers = serializers.ListField(child=serializers.CharField(), read_only=True)
     excluded = ExclusionSerializer(many=True, read_only=True)
+    probes = serializers.SerializerMethodField()
     counts = serializers.SerializerMethodField()
     eta_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
@@ -169,6 +190,7 @@ class SearchDetailSerializer(SearchSerializer):
             "labels",
             "scorers",
             "excluded",
+            "probes",
             "counts",
             "eta_seconds",
             "waiting_reason",
@@ -179,6 +201,9 @@ class SearchDetailSerializer(SearchSerializer):
 
     def _header(self) -> dict[str, Any]:
         return dict(self.context.get("header", {}))
+
+    def get_probes(self, search: Search) -> UsedProbesSerializer:
+        return basis_document(search)  # type: ignore[return-value]  # the type is for the schema
 
     def get_counts(self, search: Search) -> dict[str, int]:
         return dict(self._header().get("counts", {}))

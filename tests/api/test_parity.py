@@ -37,6 +37,7 @@ ROUTES = {
     "catalog:probe_set_list": ["api-probe-sets"],
     "catalog:probe_set": ["api-probe-set"],
     "catalog:probe_share": ["api-probe-sharing"],
+    "catalog:calibration_list": ["api-calibrations"],
     "accounts:settings": ["api-me"],
     "accounts:tokens": ["api-tokens"],
     "accounts:token_revoke": ["api-token"],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -66,19 +69,74 @@ def test_the_api_tells_the_same(shop: list[ModelVersion], bob: User) -> None:
     rights = {item["version"]: item["accuracy"] for item in found["models"]}
     assert rights["vision/one v1"] == 30 / 60, "its own slice does not count"
     assert rights["vision/two v1"] == 35 / 60
-    assert found["digest"] and found["calibration"] == {}
+    assert found["digest"] and found["calibration"] == []
     probes = client.get("/api/models/vision/one/versions/1/probes/").json()
     assert probes["own"]["rows"] == 60 and probes["standing"]["accuracy"] == 0.5
 
 
+def calibrated(version: ModelVersion, digest: str, **table: Any) -> ProbeSetVersion:
+    """What a worker stores for the choice with this digest."""
+    held = {"every": 0.9125, "leaders": 0.89, "winner": 0.86}
+    quantiles = {name: [0.7, 0.9, 1.1, 1.4, 1.6, 1.9, 2.4, 3.25] for name in ("every", "leaders", "pairs")}
+    row = {
+        "table": {**quantiles, "coverage": held, "targets": 40, "publishers": 2, **table},
+        "levels": [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98],
+        "models": 3,
+        "answers": "",
+        "made": "2026-01-02T03:04:05+00:00",
+    }
+    key = version.probe_slice.set_key
+    pieces = list(ProbeSlice.objects.offered().filter(set_key=key).values_list("pk", flat=True))
+    return ProbeSetVersion.objects.create(
+        digest=digest, set_key=key, n=120, sources=2, pieces=pieces, calibration={"accuracy": row, "f1:cat": row}
+    )
+
+
 def test_calibration_is_shown_for_the_choice_it_was_made_with(shop: list[ModelVersion], bob: User) -> None:
-    digest = api_for(bob).get(f"/api/probe-sets/vision/{shop[0].probe_slice.set_key}/").json()["digest"]
-    figures = {"coverage": {"every": 0.9125, "leaders": 0.89, "winner": 0.9}, "targets": 40, "publishers": 2}
-    ProbeSetVersion.objects.create(digest=digest, set_key=shop[0].probe_slice.set_key, n=120, sources=2, calibration=figures)
+    calibrated(shop[0], api_for(bob).get(f"/api/probe-sets/vision/{shop[0].probe_slice.set_key}/").json()["digest"])
     page = client_for(bob).get(address(shop[0])).content.decode()
-    assert "91.2 %" in page and "90.0 %" in page and "40 searches made up" in page and "not calibrated yet" not in page
+    assert "91.2 %" in page and "86.0 %" in page and "F1 of cat" in page and "not calibrated yet" not in page
     services.reference_withdraw(version=with_reference(shop[0]), actor=bob)
     assert "not calibrated yet" in client_for(bob).get(address(shop[2])).content.decode()
+
+
+CALIBRATION = "/operate/calibration/"
+
+
+def test_the_calibration_page_tells_of_each_family(shop: list[ModelVersion], alice: User, bob: User) -> None:
+    calibrated(shop[0], "ab" * 32)
+    for person in (alice, bob):
+        page = client_for(person).get(CALIBRATION).content.decode()
+        assert "cat, dog, fox" in page and "91.2 %" in page and "89.0 %" in page and "86.0 %" in page and "3.25" in page
+        assert "holds less often than the others" in page and "2 sources" in page
+    [family] = api_for(bob).get("/api/calibrations/").json()
+    assert (family["labels"], family["teams"], family["n"], family["sources"]) == (LABELS, ["vision"], 120, 2)
+    first, second = family["measured"]
+    assert (first["metric"], second["metric"]) == ("accuracy", "F1 of cat")
+    assert (first["every"], first["leaders"], first["winner"], first["targets"], first["models"]) == (0.9125, 0.89, 0.86, 40, 3)
+    assert first["quantiles"][0] == [0.5, 0.7, 0.7, 0.7] and first["quantiles"][-1] == [0.98, 3.25, 3.25, 3.25]
+
+
+def test_who_may_see_calibrations(shop: list[ModelVersion], alice: User, charlie: User, client: Client) -> None:
+    calibrated(shop[0], "ab" * 32)
+    outside = client_for(charlie).get(CALIBRATION).content.decode()
+    assert "Nothing to measure with yet" in outside and "cat, dog" not in outside
+    assert api_for(charlie).get("/api/calibrations/").json() == []
+    assert client.get(CALIBRATION).status_code == 302 and client.get("/api/calibrations/").status_code == 401
+    services.probe_sharing_set(team=shop[0].model.team, public=True, actor=alice)
+    assert "91.2 %" in client_for(charlie).get(CALIBRATION).content.decode()
+    services.probe_sharing_set(team=shop[0].model.team, public=False, actor=alice)
+    operator = make_user("root", is_staff=True)
+    assert "91.2 %" in client_for(operator).get(CALIBRATION).content.decode(), "operators see all"
+
+
+def test_calibration_before_and_without_another_source(shop: list[ModelVersion], bob: User) -> None:
+    made = calibrated(shop[0], "ab" * 32, coverage={}, publishers=1)
+    assert "All probes come from one source" in client_for(bob).get(CALIBRATION).content.decode()
+    ProbeSetVersion.objects.filter(pk=made.pk).update(calibration={})
+    assert "not measured yet" in client_for(bob).get(CALIBRATION).content.decode()
+    services.reference_withdraw(version=with_reference(shop[0]), actor=bob)
+    assert "Nothing to measure with yet" in client_for(bob).get(CALIBRATION).content.decode(), "what used withdrawn rows is not shown"
 
 
 def with_reference(version: ModelVersion) -> ModelVersion:
@@ -202,7 +260,7 @@ def test_the_curator_hears_of_rows_held_by_others(shop: list[ModelVersion], team
 
 
 # Reviewed baselines; session and person are two of each page's.
-QUERIES = {"list": 4, "set": 18, "evidence": 13, "api set": 15, "queue": 13}
+QUERIES = {"list": 4, "set": 18, "evidence": 13, "api set": 15, "queue": 13, "calibration": 5}
 
 
 @pytest.mark.parametrize("key", QUERIES)
@@ -213,6 +271,7 @@ def test_queries_do_not_grow_with_rows(shop: list[ModelVersion], team: Team, dan
         "evidence": "/models/vision/one/evidence/",
         "api set": reverse("api-probe-set", args=["vision", shop[0].probe_slice.set_key]),
         "queue": reverse("catalog:review_queue"),
+        "calibration": CALIBRATION,
     }[key]
     waiting = version_of(published_row(team, dan, "waiting"))
     ModelVersion.objects.filter(pk=waiting.pk).update(state=VersionState.IN_REVIEW)

@@ -15,11 +15,13 @@ from accounts.models import AuditEvent, Membership, Role, Team, User, Visibility
 from catalog import services
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, VersionState
 from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice
+from catalog.probes import usable
 from catalog.storage import probes_path
 from gpuworker.core.modalities import image
 from gpuworker.core.modalities.batches import load_batch, row_digests
 from gpuworker.pipeline import probe_runs, probes
-from gpuworker.pipeline.probes import Probes, features_path, sample_features, search_probes, team_probes
+from gpuworker.pipeline.grounds import grounds_of
+from gpuworker.pipeline.probes import Probes, catalog_probes, features_path, sample_features, with_features
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
 from search.samplesets import sampleset_delete
@@ -90,9 +92,14 @@ def run_jobs() -> int:
 
 
 def view(team: Team) -> Probes:
-    found = team_probes(team, ProbeSlice.objects.kept().first().set_key)
+    found = team_probes(team)
     assert found is not None
     return found
+
+
+def team_probes(team: Team) -> Probes | None:
+    slices = ProbeSlice.objects.offered().filter(set_key=ProbeSlice.objects.kept()[0].set_key, version__model__team=team)
+    return catalog_probes(usable(with_features(slices)))
 
 
 @pytest.fixture
@@ -236,7 +243,8 @@ def test_labels_in_another_order_are_matched_by_name(pair: tuple[ModelVersion, M
         piece.labels[index] for index in np.frombuffer(bytes(piece.row_labels), "<u2")
     ]
     wanted = ["fox", "cat", "dog"]
-    other = probes.probe_view(ProbeSlice.objects.offered().filter(set_key=piece.set_key), wanted, [first.pk])
+    other = probes.probe_view(list(with_features(ProbeSlice.objects.offered())), wanted, [first.pk])
+    assert other is not None
     assert [wanted[label] for label in other.view.labels] == [LABELS[label] for label in found.view.labels]
     np.testing.assert_array_equal(other.of(first.pk)[:, 0], found.of(first.pk)[:, LABELS.index("fox")])
 
@@ -359,12 +367,10 @@ def test_what_broke_on_our_side_is_tried_again_by_the_next_worker(pair: tuple[Mo
 
 
 def test_the_view_takes_as_many_queries_for_many_versions(pair: tuple[ModelVersion, ModelVersion], team: Team, dan: User) -> None:
-    key = pair[0].probe_slice.set_key
-
     def queries() -> int:
         view(team)
         with CaptureQueriesContext(connection) as captured:
-            assert team_probes(team, key) is not None
+            assert team_probes(team) is not None
         return len(captured)
 
     few = queries()
@@ -378,12 +384,12 @@ def test_a_search_gets_the_probes_its_owner_may_use(pair: tuple[ModelVersion, Mo
     for version in pair:
         RegisteredModel.objects.filter(pk=version.model_id).update(visibility=Visibility.PUBLIC)
     own, foreign = (search_start(owner=person, sample_set=sample_set(person, 40)) for person in (bob, charlie))
-    found = search_probes(own)
+    found = grounds_of(own).probes
     assert found is not None and found.facts["n"] == 2 * N and found.facts["answered"] == 2
     assert found.view.labels.max() == 2 and own.labels == sorted(LABELS)
-    assert search_probes(foreign) is None, "another team's probes"
+    assert grounds_of(foreign).probes is None, "another team's probes"
     services.probe_sharing_set(team=team, public=True, actor=bob)
-    assert search_probes(foreign) is not None
+    assert grounds_of(foreign).probes is not None
 
 
 def test_samples_keep_their_features_beside_the_batch(alice: User) -> None:

@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from accounts.models import Team, User, Visibility
 from catalog.models import ModelVersion, RegisteredModel, VersionState
-from gpuworker.pipeline import probe_runs, publish, samples, search
+from gpuworker.pipeline import calibration, probe_runs, publish, samples, search
 from gpuworker.pipeline.lease import Lease, run_job
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
@@ -157,6 +157,7 @@ def work(job: Job) -> Job:
         "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),
         "catalog.version_check": (publish.check_version, publish.version_ended),
         "catalog.probe_run": (probe_runs.run_slice, None),
+        "catalog.calibrate": (calibration.run_calibration, None),
     }[job.kind]
     run_job(job.pk, job.attempt, run, ended)
     job.refresh_from_db()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,14 +47,22 @@ class Errors:
     distance: float
 
 
-def calibrate(probes: ProbeView, candidates: Sequence[CandidateView], metric: Metric = ACCURACY) -> Calibration:
+def calibrate(
+    probes: ProbeView, candidates: Sequence[CandidateView], metric: Metric = ACCURACY, *, step: Callable[[], None] = lambda: None
+) -> Calibration:
     """The table for searches among these candidates; to be stored and made anew when probes or candidates change.
 
     Each publisher's probes play twice with that publisher removed altogether, its models too, and twice with half its probes kept;
     one of each two with other label shares. A single publisher's probes are split into random halves, which shows less than another
     publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as four pseudo-targets otherwise.
+    step: called before each pseudo-target; what it raises ends the measurement.
     """
-    found = [errors for target in pseudo_targets(probes, candidates) if (errors := _errors(probes, candidates, target, metric))]
+    found = []
+    for target in pseudo_targets(probes, candidates):
+        step()
+        errors = _errors(probes, candidates, target, metric)
+        if errors is not None:
+            found.append(errors)
     publishers = len(np.unique(probes.publishers))
     if not found:
         return replace(UNCALIBRATED, metric=metric)

@@ -1,0 +1,102 @@
+"""Measuring how wrong predictions with a choice of probes are: in the background, for every metric, whenever probes or answers changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from django.db.models import Count
+from django.utils import timezone
+
+from accounts.models import Team
+from catalog import dispatch
+from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, ProbeSliceQuerySet
+from catalog.probes import canonical_order, usable
+from gpuworker.core.metrics import ACCURACY, Metric
+from gpuworker.core.probes.calibration import LEVELS
+from gpuworker.core.protocols import CandidateView
+from gpuworker.core.ranking.calibrate import calibrate
+from gpuworker.pipeline.background import give_way
+from gpuworker.pipeline.lease import Lease
+from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, with_features
+from search.metrics import calibration_key
+
+MOST_MODELS = 64  # drawn at random where more have answered
+FEW_LABELS = 3  # up to which F1 is measured for each label
+
+
+def run_calibration(lease: Lease) -> None:
+    """Job catalog.calibrate: one table per metric, each kept before the next is begun. Another attempt goes on after the last.
+
+    Before every made-up search it gives way to whatever people wait for.
+    """
+    made = ProbeSetVersion.objects.filter(pk=lease.job.subject_id).first()
+    pieces = list(with_features(ProbeSlice.objects.offered().filter(pk__in=made.pieces))) if made else []
+    probes = catalog_probes(pieces)
+    if made is None or probes is None or probes.set_version != made:
+        return  # withdrawn meanwhile
+    candidates, answers = _drawn(probes), answers_digest(made)
+    todo = [(key, metric) for key, metric in metrics_of(pieces[0].labels) if made.calibration.get(key, {}).get("answers") != answers]
+
+    def step() -> None:
+        lease.check()
+        give_way()
+
+    for place, (key, metric) in enumerate(todo):
+        lease.progress(place / len(todo), f"{len(todo) - place} metrics to go")
+        table = calibrate(probes.view, candidates, metric, step=step).document()
+        facts = {"levels": LEVELS, "models": len(candidates), "answers": answers, "made": timezone.now().isoformat()}
+        made.calibration[key] = {"table": table, **facts}
+        with lease.write():
+            ProbeSetVersion.objects.filter(pk=made.pk).update(calibration=made.calibration)
+
+
+def calibrations_start(set_key: str) -> int:
+    """Queue a measurement for each choice of these probes that some team's searches make and that lacks one; how many.
+
+    A team's searches take its own slices and the public ones.
+    """
+    offered = ProbeSlice.objects.offered().filter(set_key=set_key)
+    public = offered.filter(version__model__team__probe_sharing__public=True)
+    teams = Team.objects.filter(models__versions__probe_slice__in=offered.values("pk")).distinct()
+    choices = [public, *(offered.filter(version__model__team=team) | public for team in teams)]
+    made = {found.pk: found for slices in choices if (found := _version_of(slices)) is not None}
+    return sum(calibration_start(found) for found in made.values())
+
+
+def calibration_start(made: ProbeSetVersion) -> bool:
+    """Queue the measurement if it is missing, or made with the answers of other models."""
+    due: bool = made.calibration.get("accuracy", {}).get("answers") != answers_digest(made)
+    if due:
+        dispatch.calibrate(made=made)
+    return due
+
+
+def answers_digest(made: ProbeSetVersion) -> str:
+    """Of the searchable versions that have answered all slices of the choice. One query."""
+    found = ProbeAnswers.objects.of_searchable().filter(piece__in=made.pieces, log_probs__isnull=False).order_by("version")
+    whole = found.values_list("version").annotate(n=Count("pk")).filter(n=len(made.pieces))
+    return hashlib.sha256(",".join(str(version) for version, _ in whole).encode()).hexdigest()
+
+
+def metrics_of(labels: Iterable[str]) -> list[tuple[str, Metric]]:
+    """Metrics to measure, by the key they are kept under, for probes with these labels in canonical order."""
+    names = canonical_order(labels)
+    found = [("accuracy", ACCURACY), ("balanced_accuracy", Metric("balanced_accuracy")), ("macro_f1", Metric("macro_f1"))]
+    if len(names) <= FEW_LABELS:
+        found += [(calibration_key({"kind": "f1", "label": name}), Metric("f1", label=place)) for place, name in enumerate(names)]
+    return found
+
+
+def _version_of(slices: ProbeSliceQuerySet) -> ProbeSetVersion | None:
+    choice = choice_of(usable(slices.select_related("version__model").defer("features", "version__program", "version__spec")))
+    return choice[2] if choice else None
+
+
+def _drawn(probes: Probes) -> list[CandidateView]:
+    """The versions that answered, at most 64 of them, the same ones every time."""
+    places = np.arange(len(probes.versions))
+    if len(places) > MOST_MODELS:
+        places = np.sort(np.random.default_rng(0).permutation(places)[:MOST_MODELS])
+    return [CandidateView({}, None, probes.answers[place], probes.sources[int(probes.versions[place])]) for place in places]

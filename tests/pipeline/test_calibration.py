@@ -1,0 +1,116 @@
+"""How wrong predictions with probes are is measured in the background, kept with the choice of probes, and used by searches."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import Membership, Role, Team, User
+from catalog import services
+from catalog.models import ModelVersion
+from catalog.probe_models import ProbeSetVersion
+from gpuworker.core.probes.calibration import LEVELS, Calibration
+from gpuworker.pipeline import calibration
+from jobs.models import Job, JobState
+from search.models import SampleSet
+from tests.catalog.makers import LABELS
+from tests.conftest import make_user
+from tests.pipeline.test_probes import approved, reference, run_jobs
+from tests.pipeline.worlds import sample_set, searched, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROWS = 100
+KEYS = {"accuracy", "balanced_accuracy", "macro_f1", *(f"f1:{label}" for label in LABELS)}
+
+
+@pytest.fixture
+def dan(team: Team) -> User:
+    user = make_user("dan")
+    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
+    return user
+
+
+@pytest.fixture
+def models(team: Team, alice: User, dan: User, operator: User) -> list[ModelVersion]:
+    """Four models with a slice each; all have answered, nothing is calibrated yet."""
+    owners = [("one", alice), ("two", dan), ("three", alice), ("four", dan)]
+    made = [approved(team, owner, name, seed, given=reference(seed, ROWS)) for seed, (name, owner) in enumerate(owners)]
+    run_jobs()
+    return made
+
+
+@pytest.fixture
+def shots(alice: User) -> SampleSet:
+    return sample_set(alice, 60)
+
+
+def waiting() -> list[Job]:
+    return list(Job.objects.filter(kind="catalog.calibrate", state=JobState.QUEUED))
+
+
+def test_it_is_measured_once_after_the_last_run(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    [job] = waiting()
+    assert work(job).state == JobState.SUCCEEDED
+    made = ProbeSetVersion.objects.get(pk=job.subject_id)
+    assert made.n == 4 * ROWS and set(made.calibration) == KEYS
+    for row in made.calibration.values():
+        table = Calibration.of_document(row["table"])
+        assert table.publishers == 4 and table.targets >= 8 and set(table.coverage) == {"every", "leaders", "winner"}
+        assert row["levels"] == list(LEVELS) and row["models"] == 4
+    search = searched(alice, shots)
+    assert search.probes["digest"] == made.digest and search.probes["calibration"] == made.table("accuracy")
+    assert waiting() == [], "nothing has changed since"
+
+
+def test_a_search_asks_for_it_when_answers_have_changed(
+    models: list[ModelVersion], shots: SampleSet, team: Team, dan: User, alice: User
+) -> None:
+    [job] = waiting()
+    work(job)
+    before = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
+    approved(team, dan, "five", 9, choice={"choice": "signature_only"})
+    search = searched(alice, shots)
+    assert search.probes["calibration"] == before["accuracy"]["table"], "it takes what there is"
+    [again] = waiting()
+    assert again.subject_id == job.subject_id and work(again).state == JobState.SUCCEEDED
+    after = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
+    assert after["accuracy"]["models"] == 5 and after["accuracy"]["answers"] != before["accuracy"]["answers"]
+
+
+def test_it_gives_way_and_keeps_what_it_has(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [job] = waiting()
+    measured: list[str] = []
+    real = calibration.calibrate
+
+    def spy(*args: object, **more: object) -> Calibration:
+        metric = args[2]
+        measured.append(str(metric))
+        if len(measured) == 3:
+            Job.objects.create(kind="search.run", subject_id=1, label="somebody's", lease_until=job.lease_until)
+        return real(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(calibration, "calibrate", spy)
+    assert work(job).state == JobState.QUEUED, "handed back"
+    assert len(ProbeSetVersion.objects.get(pk=job.subject_id).calibration) == 2
+    Job.objects.filter(kind="search.run").delete()
+    assert work(job).state == JobState.SUCCEEDED
+    assert set(ProbeSetVersion.objects.get(pk=job.subject_id).calibration) == KEYS
+    assert len(measured) == len(KEYS) + 1, "only the one under way was begun again"
+
+
+def test_of_withdrawn_probes_nothing_is_measured(models: list[ModelVersion], alice: User) -> None:
+    [job] = waiting()
+    services.reference_withdraw(version=models[0], actor=alice)
+    assert work(job).state == JobState.SUCCEEDED
+    assert ProbeSetVersion.objects.get(pk=job.subject_id).calibration == {}
+
+
+def test_a_choice_for_everybody_is_measured_too(models: list[ModelVersion], team: Team, alice: User, charlie: User) -> None:
+    key = models[0].probe_slice.set_key
+    assert calibration.calibrations_start(key) == 1, "the team's"
+    services.probe_sharing_set(team=team, public=True, actor=alice)
+    assert calibration.calibrations_start(key) == 1, "the public choice is the same one"
+    [job] = waiting()
+    work(job)
+    assert calibration.calibrations_start(key) == 0

@@ -1,0 +1,156 @@
+"""Searches that rest on labelled probes: what they say of it, and that nothing which happens to the probes meanwhile disturbs them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from django.template.loader import render_to_string
+
+from accounts.models import Membership, Role, Team, User
+from catalog import services
+from catalog.models import ModelVersion
+from catalog.probe_models import ProbeSetVersion
+from gpuworker.core.probes.calibration import UNCALIBRATED
+from gpuworker.pipeline import grounds, probes
+from gpuworker.pipeline.lease import run_job
+from gpuworker.pipeline.search import run_search, search_ended
+from jobs.models import Job, JobState
+from search.board import header_context
+from search.models import SampleSet, Search
+from search.services import search_start
+from tests.conftest import make_user
+from tests.pipeline.test_probes import N, approved, run_jobs
+from tests.pipeline.worlds import Killed, board, kill_at_write, queued, sample_set, searched, work
+from tests.search.test_pages import words
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def dan(team: Team) -> User:
+    user = make_user("dan")
+    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
+    return user
+
+
+@pytest.fixture
+def models(team: Team, alice: User, dan: User, operator: User) -> list[ModelVersion]:
+    """Three models with a slice each, all run on all of them."""
+    made = [approved(team, owner, name, seed) for seed, (owner, name) in enumerate([(alice, "one"), (dan, "two"), (alice, "three")])]
+    run_jobs()
+    return made
+
+
+@pytest.fixture
+def shots(alice: User) -> SampleSet:
+    return sample_set(alice, 200)
+
+
+def header(search: Search) -> str:
+    search.refresh_from_db()
+    return words(render_to_string("search/_board_header.html", header_context(search)))
+
+
+def killed(search: Search, monkeypatch: pytest.MonkeyPatch, number: int) -> Job:
+    """The search's job, whose worker died at that write."""
+    job = queued(search)
+    with monkeypatch.context() as patch:
+        kill_at_write(patch, number, after=True)
+        with suppress(Killed):
+            run_job(job.pk, job.attempt, run_search, search_ended)
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING
+    return job
+
+
+def taken_up(job: Job) -> None:
+    assert job.requeue()
+    job.refresh_from_db()
+    assert work(job).state == JobState.SUCCEEDED
+
+
+def test_prior_and_board_follow_the_probes(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    search = searched(alice, shots)
+    assert (search.probes["n"], search.probes["sources"], search.probes["answered"], search.probes["asked"]) == (3 * N, 3, 3, 3)
+    assert (search.verdict["method"], search.verdict["metric"]) == ("anchor", "accuracy")
+    for row in search.candidates.all():
+        assert row.method == "anchor" and row.predicted == row.scores["anchor"]["value"]
+        assert row.prior_scores["a_only"]["value"] is not None
+    assert "Rests on 180 labelled probes from 3 sources." in header(search)
+
+
+def test_without_probes_it_says_that_it_is_weaker(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    for version in models:
+        services.reference_withdraw(version=version, actor=alice)
+    search = searched(alice, shots)
+    assert search.probes == {"why": grounds.NOBODY} and search.verdict["method"] == "dawid_skene"
+    told = header(search)
+    assert "Rests on the agreement of the models only, which is weaker" in told and "Nobody whose probes you may use" in told
+
+
+@pytest.mark.parametrize("number", [2, 4, 9])
+def test_a_resumed_run_sees_the_same_probes(
+    models: list[ModelVersion], shots: SampleSet, team: Team, dan: User, alice: User, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    undisturbed = searched(alice, shots)
+    search = search_start(owner=alice, sample_set=shots)
+    job = killed(search, monkeypatch, number)
+    late = approved(team, dan, "late", 7)
+    run_jobs()
+    made = ProbeSetVersion.objects.get(digest=undisturbed.probes["digest"])
+    made.calibration = {"accuracy": {"table": UNCALIBRATED.document() | {"every": [5.0] * 8}}}
+    made.save()
+    taken_up(job)
+    search.refresh_from_db()
+    assert search.probes == undisturbed.probes and board(search) == board(undisturbed)
+    fresh = searched(alice, shots)
+    assert fresh.probes["sources"] == 4 and late.pk in fresh.probes["versions"], "a new search takes what there is now"
+
+
+def test_withdrawn_probes_are_gone_from_a_search_that_goes_on(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_start(owner=alice, sample_set=shots)
+    job = killed(search, monkeypatch, 4)
+    services.reference_withdraw(version=models[0], actor=alice)
+    taken_up(job)
+    told = header(search)
+    assert (search.probes["n"], search.probes["lost"], search.probes["sources"]) == (2 * N, N, 2)
+    assert "120 labelled probes from 2 sources" in told and "60 more were withdrawn since the search began." in told
+    assert search.verdict["method"] == "anchor"
+
+
+def test_a_search_whose_probes_are_all_withdrawn_goes_on_without(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_start(owner=alice, sample_set=shots)
+    job = killed(search, monkeypatch, 4)
+    for version in models:
+        services.reference_withdraw(version=version, actor=alice)
+    taken_up(job)
+    assert "were withdrawn meanwhile" in header(search)
+    assert search.probes == {"why": grounds.WITHDRAWN} and search.verdict["method"] == "dawid_skene"
+
+
+def test_trouble_with_the_probes_never_fails_a_search(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(pieces: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(probes, "choose", broken)
+    search = searched(alice, shots)
+    assert search.probes == {"why": grounds.BROKEN} and search.verdict["method"] == "dawid_skene"
+
+
+def test_a_stored_calibration_makes_the_intervals(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    first = searched(alice, shots)
+    assert "has not been measured yet" in header(first)
+    wide = {name: [30.0] * 8 for name in ("every", "leaders", "pairs")}
+    table = {"accuracy": {"table": UNCALIBRATED.document() | wide}}
+    ProbeSetVersion.objects.filter(digest=first.probes["digest"]).update(calibration=table)
+    second = searched(alice, shots)
+    assert "has not been measured yet" not in header(second)
+    spans = [[row.high - row.low for row in search.candidates.order_by("version")] for search in (first, second)]
+    assert all(new > old for old, new in zip(*spans, strict=True))
