@@ -17,7 +17,7 @@ from search.plots.svg import Plot
 from search.predictions import Answers, against_majority, answers_of, leaders
 from search.previews import previews
 from search.reference import class_balance, reference_plots, signature_arrays
-from search.rows import ScorerCell, grade_of, scorer_cell
+from search.rows import ScorerCell, grade_of, measured, scorer_cell
 
 COMPARED = 15
 SHOWN = 6
@@ -165,7 +165,7 @@ def _uncalibrated(signature: Signature | None) -> str:
 
 def _warnings(candidate: Candidate, search: Search) -> tuple[str, ...]:
     found = []
-    if candidate.why and (candidate.predicted is None or candidate.samples_done):
+    if candidate.why and measured(candidate) and candidate.predicted is not None:
         found.append(candidate.why)
     if candidate.samples_done and candidate.predicted is not None and candidate.low is None:
         found.append("No interval could be computed for this prediction.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from django.db.models import QuerySet
 
 from gpuworker.core.specs import SCORERS, ScorerSpec
+from search.metrics import predicted_name
 from search.models import Candidate, CandidateState, Search
 from search.ranks import NEEDED, Rank, shown_ranks
 
@@ -94,12 +95,20 @@ def grade_of(spec: ScorerSpec) -> Literal["prior", "predicted"]:
 
 
 def board_columns(search: Search) -> tuple[Column, ...]:
-    return (*BASE_COLUMNS, *scorer_columns(search))
+    named = f"Predicted {predicted_name(search)}"
+    base = (replace(column, label=named) if column.key == "predicted" else column for column in BASE_COLUMNS)
+    return (*base, *scorer_columns(search))
+
+
+def measured(candidate: Candidate) -> bool:
+    """Whether a scorer has judged its predictions. Before that, what stands in the row is the prior's word, though samples may be done."""
+    judged = any(key in SCORERS and SCORERS[key].cost == "forward" for key in candidate.scores)
+    return judged and candidate.samples_done > 0 and candidate.state != CandidateState.FAILED
 
 
 def row_view(candidate: Candidate, search: Search) -> RowView:
     """Everything the row partial needs beyond the row itself."""
-    ran = candidate.samples_done > 0 and candidate.state != CandidateState.FAILED
+    ran = measured(candidate)
     known = candidate.predicted is not None and ran
     rank = rank_of(candidate, search) if known else None
     return RowView(

@@ -44,7 +44,8 @@ def test_without_a_worker_it_says_why(search: Search) -> None:
     search.state, search.verdict = SearchState.QUEUED, {}
     header = shown(search)
     assert "Waiting to start. It is next. No worker is running; it starts when one does." in header
-    assert "Worker none yet" in header and "Time left" not in header
+    assert "Worker none yet" not in header, "said above already"
+    assert "Time left" not in header
     # Lost in the middle: the search runs on paper only.
     search.state, search.verdict = SearchState.RUNNING, {"kind": "tie", "sentence": "2 of 3 lead."}
     assert "Worker none yet It is next. No worker is running" in shown(search)

@@ -28,6 +28,18 @@ def test_cannot_tell_gives_a_cause_and_no_number(alice: User, samples: SampleSet
     assert view.cannot_tell == "Its label sets do not match."
 
 
+def test_between_its_predictions_and_their_judgement_a_row_says_nothing(
+    alice: User, samples: SampleSet, versions: list[ModelVersion]
+) -> None:
+    """The first chunk is done, the rung is not: why it stands where it does is still the prior's word."""
+    search = make_search(alice, samples, versions)
+    candidate = rows(search)[0]
+    candidate.samples_done, candidate.why = 32, "Histogram distance: place 1 of 3."
+    candidate.scores = {"source_accuracy": {"value": 0.9, "low": None, "high": None, "why": ""}}
+    view = row_view(candidate, search)
+    assert (view.grade, view.value, view.cannot_tell) == ("prior", None, "")
+
+
 def test_a_failed_row_keeps_no_figure_and_offers_another_try(finished: Search) -> None:
     candidate = rows(finished)[0]
     fail(candidate)
