@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.db.models import QuerySet
 
 from gpuworker.core.specs import SCORERS, ScorerSpec
-from search.metrics import predicted_name
 from search.models import Candidate, CandidateState, Search
 from search.ranks import NEEDED, Rank, shown_ranks
 
@@ -95,9 +94,7 @@ def grade_of(spec: ScorerSpec) -> Literal["prior", "predicted"]:
 
 
 def board_columns(search: Search) -> tuple[Column, ...]:
-    named = f"Predicted {predicted_name(search)}"
-    base = (replace(column, label=named) if column.key == "predicted" else column for column in BASE_COLUMNS)
-    return (*base, *scorer_columns(search))
+    return (*BASE_COLUMNS, *scorer_columns(search))
 
 
 def measured(candidate: Candidate) -> bool:
