@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -14,9 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Team, User
 from gpuworker.core.specs import FAMILIES, MODALITIES, SCORERS, FamilySpec
 from search.constraints import Constraints
+from search.metrics import metric_document
 from search.models import SampleSet
 from search.selection import LabelSpace, Selection
-from search.services import DEFAULT_SCORERS
+from search.services import DEFAULT_SCORERS, DROP_LEVEL
 
 MEGABYTE = 1_000_000
 LAYOUTS = [
@@ -38,6 +40,21 @@ RELEVANT: dict[str, tuple[str, ...]] = {
     "table": ("modality", "columns", "limit"),
     "pair": ("modality", "columns", "limit"),
 }
+
+
+METRICS = [
+    ("accuracy", _("Accuracy")),
+    ("macro_f1", _("Macro F1")),
+    ("balanced_accuracy", _("Balanced accuracy")),
+    ("f1", _("F1 of one label")),
+]
+NEVER = "never"
+DROPS = [
+    (str(DROP_LEVEL), _("Under 2 % (usual)")),
+    ("0.005", _("Under 0.5 %: careful")),
+    ("0.05", _("Under 5 %: fast")),
+    (NEVER, _("Never: all run to the end")),
+]
 
 
 class NewSampleSetForm(forms.Form):
@@ -156,11 +173,23 @@ class SearchForm(forms.Form):
     )
     max_memory = forms.FloatField(label=_("Most memory"), required=False, min_value=0.001, max_value=1e9)
     n_samples = forms.IntegerField(label=_("Samples to use"), required=False, min_value=1, help_text=_("Empty: all of them."))
+    metric = forms.ChoiceField(label=_("What counts"), required=False, choices=METRICS)
+    metric_label = forms.CharField(
+        label=_("Label that counts"), required=False, max_length=200, help_text=_("For F1 of one label: which of the labels.")
+    )
+    drop = forms.ChoiceField(
+        label=_("Stop hopeless candidates early"),
+        required=False,
+        choices=DROPS,
+        initial=str(DROP_LEVEL),
+        help_text=_("A model leaves when its chance of coming within one point of the best falls under this. Eight stay at least."),
+    )
     scorers = forms.MultipleChoiceField(label=_("Scorers"), required=False, widget=forms.CheckboxSelectMultiple)
 
     def __init__(self, data: QueryDict | None, *, sample_set: SampleSet, selection: Selection, choices: ConstraintChoices) -> None:
         super().__init__(data, initial={"label_key": selection.label_key, "scorers": list(DEFAULT_SCORERS)})
         # What the search takes when nobody chooses: the label space that most models share.
+        self.labels = selection.labels
         self.usual_label_key = selection.label_spaces[0].label_key if selection.label_spaces else ""
         self._choices("label_key", [(space.label_key, label_space_text(space)) for space in selection.label_spaces])
         for facet in ("licences", "tasks", "teams"):
@@ -188,6 +217,27 @@ class SearchForm(forms.Form):
                 _("Tick at least one scorer that predicts accuracy by running the models: consensus, or thresholded confidence.")
             )
         return chosen
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        try:
+            metric_document(self._metric(data), self.labels)
+        except ValueError:
+            shown = ", ".join(self.labels[:20])
+            self.add_error("metric_label", _("Name one of the labels: %(labels)s.") % {"labels": shown})
+        return data
+
+    def chosen_metric(self) -> dict[str, Any]:
+        """As `search_start` takes it."""
+        return self._metric(self.cleaned_data)
+
+    @staticmethod
+    def _metric(data: Mapping[str, Any]) -> dict[str, Any]:
+        kind = data.get("metric") or "accuracy"
+        return {"kind": kind, "label": data.get("metric_label", "").strip()} if kind == "f1" else {"kind": kind}
+
+    def drop_level(self) -> float | None:
+        return None if self.cleaned_data["drop"] == NEVER else float(self.cleaned_data["drop"] or DROP_LEVEL)
 
     def constraints(self) -> Constraints:
         data = self.cleaned_data

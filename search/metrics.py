@@ -7,6 +7,7 @@ from typing import Any
 
 from catalog.labels import canonical_label
 from gpuworker.core.metrics import ACCURACY, Metric
+from search.models import Search
 
 CHOICES = {
     "accuracy": "accuracy",
@@ -54,6 +55,14 @@ def metric_name(stored: Mapping[str, Any]) -> str:
     """As in a sentence: "predicted F1 of match"."""
     kind = stored.get("kind", "accuracy")
     return f"F1 of {stored['label']}" if kind == "f1" else CHOICES[kind]
+
+
+def predicted_name(search: Search) -> str:
+    """What the predictions on the board speak of: without labelled probes that is accuracy, whatever was chosen."""
+    told = search.verdict.get("metric")
+    if told:
+        return str(told)
+    return metric_name({} if search.probes and not search.probes.get("digest") else search.metric)
 
 
 def _place(label: str, labels: Sequence[str]) -> int:

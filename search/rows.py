@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from django.db.models import QuerySet
 
 from gpuworker.core.specs import SCORERS, ScorerSpec
+from search.metrics import predicted_name
 from search.models import Candidate, CandidateState, Search
 from search.ranks import NEEDED, Rank, shown_ranks
 
@@ -94,7 +95,9 @@ def grade_of(spec: ScorerSpec) -> Literal["prior", "predicted"]:
 
 
 def board_columns(search: Search) -> tuple[Column, ...]:
-    return (*BASE_COLUMNS, *scorer_columns(search))
+    named = f"Predicted {predicted_name(search)}"
+    base = (replace(column, label=named) if column.key == "predicted" else column for column in BASE_COLUMNS)
+    return (*base, *scorer_columns(search))
 
 
 def measured(candidate: Candidate) -> bool:

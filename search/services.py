@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -16,6 +18,7 @@ from jobs.services import job_cancel, job_start
 from search.constraints import Constraints
 from search.dispatch import SEARCH_RUN
 from search.events import event_add
+from search.metrics import metric_document
 from search.models import Candidate, CandidateState, SampleSet, SampleSetState, Search, SearchState
 from search.selection import select
 
@@ -27,6 +30,7 @@ class CannotSearch(UserError):
 
 
 DEFAULT_SCORERS = tuple(key for key, spec in SCORERS.items() if spec.default)
+DROP_LEVEL = 0.02  # a row whose chance of coming within one point of the best is under this leaves the race
 
 
 @transaction.atomic
@@ -38,9 +42,14 @@ def search_start(
     constraints: Constraints | None = None,
     scorers: Sequence[str] = DEFAULT_SCORERS,
     n_samples: int | None = None,
+    metric: Mapping[str, Any] = MappingProxyType({}),
+    drop_level: float | None = DROP_LEVEL,
     rerun_of: Search | None = None,
 ) -> Search:
-    """Choose the candidates, write the rows and queue the run. Raises CannotSearch when nothing would run."""
+    """Choose the candidates, write the rows and queue the run. Raises CannotSearch when nothing would run.
+
+    metric: as `search.metrics.metric_of` reads it, {} for accuracy. drop_level: None lets all candidates run to the end.
+    """
     if sample_set.state != SampleSetState.READY:
         raise CannotSearch(
             "The sample set is not ready.",
@@ -59,6 +68,12 @@ def search_start(
             detail=reasons or "The catalog has no published model you may see.",
             fix="Relax the constraint that excludes most, or publish a model.",
         )
+    try:
+        wanted = metric_document(metric, selection.labels)
+    except ValueError as error:
+        raise CannotSearch(
+            "The metric does not fit the labels.", detail=str(error), fix="Choose another metric, or mend what it names."
+        ) from error
     count = min(sample_set.n, n_samples or settings.SEARCH_MAX_SAMPLES, settings.SEARCH_MAX_SAMPLES)
     search = Search.objects.create(
         owner=owner,
@@ -68,6 +83,8 @@ def search_start(
         constraints=Constraints.to_json(constraints) | {"label_key": selection.label_key},
         labels=list(selection.labels),
         scorers=list(scorers),
+        metric=wanted,
+        drop_level=drop_level,
         n_samples=count,
         excluded=[item.to_json() for item in selection.excluded],
         stage="Waiting for a worker",
@@ -128,6 +145,8 @@ def search_rerun(*, search: Search, actor: User) -> Search:
         constraints=Constraints.from_json(search.constraints),
         scorers=[key for key in search.scorers if key in SCORERS],
         n_samples=search.n_samples,
+        metric=search.metric,
+        drop_level=search.drop_level,
         rerun_of=search,
     )
 

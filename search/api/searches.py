@@ -29,7 +29,7 @@ from search.board import header_context
 from search.candidates import outlook
 from search.models import Search, SearchState
 from search.removal import search_delete
-from search.services import DEFAULT_SCORERS, search_rerun, search_share, search_start, search_stop
+from search.services import DEFAULT_SCORERS, DROP_LEVEL, search_rerun, search_share, search_start, search_stop
 
 EVENTS = 500
 DISPUTED = 50
@@ -69,6 +69,8 @@ class SearchListView(generics.ListAPIView[Search]):
             constraints=ConstraintsSerializer.value(data.get("constraints", {})),
             scorers=data.get("scorers", DEFAULT_SCORERS),
             n_samples=data.get("n_samples"),
+            metric=data.get("metric", {}),
+            drop_level=data.get("drop_level", DROP_LEVEL),
         )
         return Response(detail(search), status=status.HTTP_201_CREATED)
 

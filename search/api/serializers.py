@@ -12,6 +12,7 @@ from gpuworker.core.specs import SCORERS
 from search.api.sampleset_serializers import BIG, StrictSerializer, TeamSlugField
 from search.basis import basis_document
 from search.constraints import Constraints
+from search.metrics import CHOICES, MOST_LABELS
 from search.models import Report, Search, SearchEvent
 
 
@@ -38,6 +39,20 @@ class SearchPlanSerializer(StrictSerializer):
     constraints = ConstraintsSerializer(required=False)
 
 
+class MetricSerializer(StrictSerializer):
+    """What "best" means. label: whose F1 (kind f1). labels and costs: for kind cost, a row of costs for each true label and a column for
+    each answer, from 0 up, both in the order of `labels`."""
+
+    kind = serializers.ChoiceField(choices=list(CHOICES))
+    label = serializers.CharField(max_length=200, required=False)
+    labels = serializers.ListField(child=serializers.CharField(max_length=200), max_length=MOST_LABELS, required=False)
+    costs = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField(min_value=0, max_value=1e9), max_length=MOST_LABELS),
+        max_length=MOST_LABELS,
+        required=False,
+    )
+
+
 class SearchCreateSerializer(SearchPlanSerializer):
     name = serializers.CharField(max_length=140, required=False, allow_blank=True, default="")
     scorers = serializers.ListField(
@@ -49,6 +64,15 @@ class SearchCreateSerializer(SearchPlanSerializer):
     )
     n_samples = serializers.IntegerField(
         min_value=1, max_value=settings.SEARCH_MAX_SAMPLES, required=False, allow_null=True, help_text="Left out: all samples."
+    )
+
+    metric = MetricSerializer(required=False, help_text="Left out: accuracy.")
+    drop_level = serializers.FloatField(
+        min_value=0.0001,
+        max_value=0.5,
+        required=False,
+        allow_null=True,
+        help_text="A candidate leaves when its chance of coming within one point of the best is under this. Left out: 0.02; null: never.",
     )
 
     def validate_scorers(self, keys: list[str]) -> list[str]:
@@ -176,6 +200,7 @@ class SearchDetailSerializer(SearchSerializer):
     labels = serializers.ListField(child=serializers.CharField(), read_only=True)
     scorers = serializers.ListField(child=serializers.CharField(), read_only=True)
     excluded = ExclusionSerializer(many=True, read_only=True)
+    metric = serializers.SerializerMethodField()
     probes = serializers.SerializerMethodField()
     counts = serializers.SerializerMethodField()
     eta_seconds = serializers.SerializerMethodField()
@@ -190,6 +215,8 @@ class SearchDetailSerializer(SearchSerializer):
             "labels",
             "scorers",
             "excluded",
+            "metric",
+            "drop_level",
             "probes",
             "counts",
             "eta_seconds",
@@ -201,6 +228,9 @@ class SearchDetailSerializer(SearchSerializer):
 
     def _header(self) -> dict[str, Any]:
         return dict(self.context.get("header", {}))
+
+    def get_metric(self, search: Search) -> MetricSerializer:
+        return search.metric or {"kind": "accuracy"}  # type: ignore[return-value]  # the type is for the schema
 
     def get_probes(self, search: Search) -> UsedProbesSerializer:
         return basis_document(search)  # type: ignore[return-value]  # the type is for the schema

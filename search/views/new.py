@@ -17,7 +17,7 @@ from search.constraints import Constraints
 from search.forms import ConstraintChoices, SearchForm
 from search.models import SampleSet, SampleSetState
 from search.selection import select
-from search.services import DEFAULT_SCORERS, search_start
+from search.services import DEFAULT_SCORERS, DROP_LEVEL, search_start
 from search.views.pages import person, signed_in, tell
 from search.views.samplesets import uploader_context, waiting_text
 
@@ -44,7 +44,7 @@ def search_new(request: HttpRequest) -> HttpResponse:
 
 
 def _names() -> Iterable[str]:
-    return ("name", "n_samples", "scorers", *FIELDS.values())
+    return ("name", "n_samples", "metric", "metric_label", "drop", "scorers", *FIELDS.values())
 
 
 def _number(text: str) -> int:
@@ -89,9 +89,10 @@ def _without(sample_set: SampleSet, form: SearchForm, field: str) -> str:
     """The form's address with one constraint dropped, or with all of them when `field` is empty."""
     query = QueryDict(mutable=True)
     query["samples"] = str(sample_set.pk)
+    usually = {"label_key": [form.usual_label_key], "metric": ["accuracy"], "drop": [str(DROP_LEVEL)]}
     for name in _names():
         values = [value for value in form.data.getlist(name) if value] if isinstance(form.data, QueryDict) else []
-        usual = (name == "scorers" and set(values) == set(DEFAULT_SCORERS)) or (name == "label_key" and values == [form.usual_label_key])
+        usual = (name == "scorers" and set(values) == set(DEFAULT_SCORERS)) or values == usually.get(name)
         if field and name != field and values and not usual:
             query.setlist(name, values)
     return f"{reverse('search:search_new')}?{query.urlencode()}"
@@ -120,6 +121,8 @@ def _start(request: HttpRequest, sample_set: SampleSet) -> HttpResponse:
             constraints=form.constraints(),
             scorers=form.cleaned_data["scorers"],
             n_samples=form.cleaned_data["n_samples"],
+            metric=form.chosen_metric(),
+            drop_level=form.drop_level(),
         )
     except UserError as error:
         tell(request, error)

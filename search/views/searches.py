@@ -17,6 +17,7 @@ from search.candidates import outlook
 from search.constraints import Constraints
 from search.difference import difference
 from search.forms import ShareForm
+from search.metrics import metric_name
 from search.models import CandidateState, SampleSetState, Search, SearchState
 from search.plots.board import board_plots
 from search.removal import search_delete
@@ -64,6 +65,7 @@ def search_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "candidates": list(board_candidates(search)),
         "columns": board_columns(search),
         "states": CandidateState.values,
+        "asked_metric": metric_name(search.metric),
         "mine": mine,
         "share_form": ShareForm(user=user, initial=search.shared_with) if mine else None,
         "reports": search.reports.select_related("created_by").defer("payload")[:5],

@@ -1,0 +1,89 @@
+"""Candidates that leave a search early: what their rows say, that nobody asks them again, and that an interrupted race ends the same."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from accounts.models import Team, User
+from catalog.models import ModelVersion
+from gpuworker.core.ranking import DROP_LEVEL as CORE_DROP_LEVEL
+from gpuworker.core.ranking import Board, Left, race
+from gpuworker.pipeline.lease import run_job
+from gpuworker.pipeline.search import run_search, search_ended
+from jobs.models import JobState
+from search.board import share_done
+from search.models import CandidateState, SampleSet, Search, SearchEvent
+from search.services import DROP_LEVEL, search_start
+from tests.pipeline.worlds import Killed, board, count_calls, kill_at_write, published, queued, sample_set, searched, spans, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+GRID = [(0, 32), (32, 128), (128, 200)]
+
+
+@pytest.fixture
+def models(team: Team, alice: User) -> list[ModelVersion]:
+    return [published(team, alice, name) for name in ("one", "fifth", "thirteen")]
+
+
+@pytest.fixture
+def shots(alice: User) -> SampleSet:
+    return sample_set(alice, 200)
+
+
+@pytest.fixture(autouse=True)
+def last_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the second rung the last of the board leaves."""
+
+    def leaving(found: Board, rung: int, level: float) -> tuple[Left, ...]:
+        return (Left(found.order[-1], rung, found.n, 0.004, level),) if rung == 2 else ()
+
+    monkeypatch.setattr(race, "leaving", leaving)
+
+
+def test_the_level_is_the_cores() -> None:
+    assert DROP_LEVEL == CORE_DROP_LEVEL, "the web has its own copy, since it does not load the ranking"
+
+
+def test_the_row_says_when_and_why_and_keeps_its_figures(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    search = searched(alice, shots)
+    gone = search.candidates.get(state=CandidateState.ELIMINATED)
+    assert (gone.samples_done, spans(gone)) == (128, GRID[:2])
+    assert gone.why.startswith("Left the race after 128 samples") and "under 2 %" in gone.why
+    assert gone.predicted is not None and gone.low <= gone.predicted <= gone.high and gone.scores
+    assert gone.position == 2 and gone.rank_from == 3
+    others = search.candidates.exclude(pk=gone.pk)
+    assert {(row.state, row.samples_done) for row in others} == {(CandidateState.FINISHED, 200)}
+    assert search.samples_done == 200 and search.rungs_done == 3
+    events = SearchEvent.objects.filter(search=search, kind="rung")
+    assert [event.payload["left"] for event in events if event.payload["left"]] == [[gone.pk]]
+    assert share_done([(row.state, row.samples_done, row.seconds) for row in search.candidates.all()], 200) == 1.0
+
+
+def test_nobody_leaves_where_nobody_may(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    search = searched(alice, shots, drop_level=None)
+    assert {row.samples_done for row in search.candidates.all()} == {200}
+
+
+@pytest.mark.parametrize("number", [9, 10, 11, 13])
+@pytest.mark.parametrize("after", [False, True], ids=["before the commit", "after the commit"])
+def test_an_interrupted_race_ends_as_an_undisturbed_one(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch, number: int, after: bool
+) -> None:
+    expected = board(searched(alice, shots))
+    search = search_start(owner=alice, sample_set=shots)
+    job = queued(search)
+    with monkeypatch.context() as patch:
+        kill_at_write(patch, number, after=after)
+        with suppress(Killed):
+            run_job(job.pk, job.attempt, run_search, search_ended)
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING and job.requeue()
+    job.refresh_from_db()
+    calls = count_calls(monkeypatch)
+    assert work(job).state == JobState.SUCCEEDED
+    assert len(calls) == len(set(calls))
+    found = Search.objects.get(pk=search.pk)
+    assert board(found) == expected
+    assert found.candidates.get(state=CandidateState.ELIMINATED).samples_done == 128
