@@ -18,10 +18,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench.ranking.loading import Job, jobs
+from bench.ranking.loading import Job, jobs, load
 from bench.ranking.report import figures, tables
 from bench.ranking.run import QUICK, Outcome, Plan, run_job
+from bench.ranking.speed import prior_times
 from bench.report import write_report
+from gpuworker.core.errors import UserError
+from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.store import default_folder
 
 SEEDS = "0,1,2"
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [row for outcome in outcomes for row in outcome.rows]
     refused = [entry for outcome in outcomes for entry in outcome.skipped]
     left_out = [asdict(entry) for entry in dict.fromkeys([*skipped, *refused])]
-    figure, table = figures(rows), tables(outcomes, left_out)
+    figure, table = figures(rows, _prior_times(options.cache, found, seeds[0], plan)), tables(outcomes, left_out)
     write_report(options.out, "ranking", figure, table)
     _print_tables(table)
     for name, value in figure.items():
@@ -81,8 +84,20 @@ def run_all(cache: Path, found: Sequence[Job], seeds: Sequence[int], plan: Plan,
     return [done[job.task.name, seed] for job in found for seed in seeds]
 
 
+def _prior_times(cache: Path, found: Sequence[Job], seed: int, plan: Plan) -> list[float]:
+    """On the first task that could be used, when nothing else of this run is running."""
+    for job in found:
+        try:
+            pool, scored, _ = load(cache, job, seed, plan.models)
+        except (Unusable, UserError):
+            continue
+        if scored:
+            return prior_times(pool, scored[0], seed)
+    return []
+
+
 def _print_tables(table: dict[str, list[dict[str, object]]]) -> None:
-    for name in ("methods", "regret1 by task", "tau by task", "intervals", "traps"):
+    for name in ("methods", "regret1 by task", "tau by task", "intervals", "traps", "race", "labels"):
         rows = table.get(name, [])
         if rows:
             columns = list(dict.fromkeys(key for row in rows for key in row))

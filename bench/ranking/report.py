@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from bench.ranking.aggregate import Mean, Row, by, difference, mean
 from bench.ranking.episodes import MAIN_SIZE
 from bench.ranking.methods import ADAPTIVITY, BOARD, method_names
-from bench.ranking.run import CLEAN, Outcome
+from bench.ranking.run import CLEAN, FEW_SAMPLES, LABEL_SHIFT, LABELS, RACE, Outcome
+from bench.ranking.traps import TRAPS
 
 ANCHOR, A_ONLY, JSD, CONSENSUS = "anchor", "a_only", "jsd_hist", "dawid_skene"
 SHOWN = ("regret1", "regret3", "regret5", "tau", "wtau", "spearman", "pearson", "mae", "worst_third", "told", "passes", "milliseconds")
@@ -20,6 +23,8 @@ NAMED = (
     (JSD, "jsd", ("regret1",)),
     (CONSENSUS, "dawid_skene", ("regret1",)),
 )
+PRODUCT, LABEL_FIGURES = "modelshop", (10, 20)
+SET_OUT = (CLEAN, *TRAPS, FEW_SAMPLES, LABEL_SHIFT)
 COVERAGE = ("coverage.all", "coverage.winner", "width.winner")
 
 Figures = dict[str, float | int | str | None]
@@ -31,21 +36,23 @@ def headline(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.mode == "unseen" and row.size == MAIN_SIZE and not row.trap]
 
 
-def figures(rows: Sequence[Row]) -> Figures:
-    """All figures that there is code for, over all tasks and for each task."""
-    found = _figures_of(headline(rows))
-    tasks = by(headline(rows), lambda row: row.task)
-    found["tasks"] = len(tasks)
-    if any(row.method == ANCHOR for row in rows):
-        found["tasks_beating_adaptivity"] = sum(_beats(part, ANCHOR, ADAPTIVITY) for part in tasks.values())
-    found |= _trap_figures(rows)
+def figures(rows: Sequence[Row], prior_ms: Sequence[float] = ()) -> Figures:
+    """All figures, over all tasks and for each task. prior_ms: times of the prior order over a very large catalog."""
+    found = _figures_of(rows)
+    tasks = by(rows, lambda row: row.task)
+    found["tasks"] = len(by(headline(rows), lambda row: row.task))
+    for name, keys in (("", (ANCHOR, A_ONLY)), ("anchor.", (ANCHOR,)), ("a_only.", (A_ONLY,))):
+        beaten = [all(_beats(headline(part), key, ADAPTIVITY) for key in keys) for part in tasks.values()]
+        found[f"{name}tasks_beating_adaptivity"] = sum(beaten)
+    if prior_ms:
+        found["prior100k_p95_ms"] = round(float(np.quantile(prior_ms, 0.95)), 2)
     for task, part in tasks.items():
         found |= {f"task.{task}.{name}": value for name, value in _figures_of(part).items()}
     return found
 
 
 def _figures_of(rows: Sequence[Row]) -> Figures:
-    methods = by(rows, lambda row: row.method)
+    methods = by(headline(rows), lambda row: row.method)
     found: Figures = {}
     for key, name, wanted in NAMED:
         for figure in wanted:
@@ -55,7 +62,11 @@ def _figures_of(rows: Sequence[Row]) -> Figures:
     for figure in COVERAGE:
         side, group = figure.split(".")
         _put(found, f"{side}90.{group}", mean(methods.get(BOARD, []), figure))
-    return found
+    _put(found, "race.best_dropped", mean((row for row in rows if row.trap == RACE), "best_dropped"))
+    for budget in LABEL_FIGURES:
+        labelled = (row for row in rows if row.trap == LABELS and row.method == PRODUCT and row.size == budget)
+        _put(found, f"labels{budget}.regret1", mean(labelled, "regret1"))
+    return found | _trap_figures(rows)
 
 
 def _put(found: Figures, name: str, value: Mean | None) -> None:
@@ -70,7 +81,7 @@ def _beats(rows: Sequence[Row], one: str, other: str) -> bool:
 
 def _trap_figures(rows: Sequence[Row]) -> Figures:
     """The worst trap for the default order: its regret, and that over the regret without a trap."""
-    set_out = by((row for row in rows if row.trap and row.method == ANCHOR), lambda row: row.trap)
+    set_out = by((row for row in rows if row.trap in SET_OUT and row.method == ANCHOR), lambda row: row.trap)
     means = {trap: found.value for trap, part in set_out.items() if (found := mean(part, "regret1")) is not None}
     if CLEAN not in means or len(means) < 2:
         return {}
@@ -95,8 +106,9 @@ def tables(outcomes: Sequence[Outcome], skipped: Sequence[Mapping[str, str]]) ->
         ),
         "matching, by F1": _f1(main),
         "differences": _differences(main),
-        "traps": _grouped([row for row in rows if row.trap and row.trap != "labels"], lambda row: row.trap),
-        "labels": _grouped([row for row in rows if row.trap == "labels"], lambda row: str(row.size)),
+        "traps": _grouped([row for row in rows if row.trap in SET_OUT], lambda row: row.trap),
+        "race": _race(rows),
+        "labels": _grouped([row for row in rows if row.trap == LABELS], lambda row: str(row.size)),
         "tasks": _tasks(outcomes),
         "left out": [dict(entry) for entry in skipped],
     }
@@ -149,6 +161,14 @@ def _grouped(rows: Sequence[Row], key: Any) -> Table:
             regret, tau = mean(part, "regret1"), mean(part, "tau")
             if regret is not None and tau is not None:
                 table.append({"case": name, "method": method, "regret1": round(regret.value, 3), "tau": round(tau.value, 3)})
+    return table
+
+
+def _race(rows: Sequence[Row]) -> Table:
+    table: Table = []
+    for size, part in by((row for row in rows if row.trap == RACE), lambda row: str(row.size)).items():
+        cells = {name: mean(part, name) for name in ("best_dropped", "lost", "left", "saved")}
+        table.append({"samples": size, "races": len(part), **{name: None if c is None else round(c.value, 4) for name, c in cells.items()}})
     return table
 
 

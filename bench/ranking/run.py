@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from bench.ranking.aggregate import Row
 from bench.ranking.arrays import Pool, Scored
 from bench.ranking.episodes import MAIN_SIZE, SIZES, Episode, Kind, Mode, episodes
+from bench.ranking.labels import BUDGETS, label_figures, label_scores
 from bench.ranking.loading import Job, load
 from bench.ranking.methods import ADAPTIVITY, BOARD, BOARD_F1, RANDOM, Ranking, rankings
 from bench.ranking.metrics import figures, interval_figures, mean_error
+from bench.ranking.replay import replayed
 from bench.ranking.traps import TRAPS, trapped
 from gpuworker.core.errors import UserError
 from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
@@ -25,9 +27,9 @@ from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.tasks import Skipped
 
 TRAP_TARGETS = 4
-BUDGETS = (5, 10, 20, 40, 100)
-LABEL_DRAWS = 5
 CLEAN, FEW_SAMPLES, LABEL_SHIFT = "clean", "few_samples", "label_shift"
+RACE, LABELS = "race", "labels"
+"""Rows that stand apart from the ranking of whole catalogs, beside those of TRAPS."""
 NARROW = ("anchor", "a_only", "jsd_hist", "source_accuracy", "dawid_skene", "majority_vote", BOARD, RANDOM, ADAPTIVITY)
 """Methods that also run on seen domains, on other numbers of samples and in traps."""
 
@@ -78,6 +80,8 @@ def run_job(cache: Path, job: Job, seed: int, plan: Plan) -> Outcome:
         if catalog not in calibrations:
             calibrations[catalog] = calibrated(episode)
         rows += rows_of(episode, calibration=calibrations[catalog])
+        if about.mode == "unseen" and about.size >= MAIN_SIZE:
+            rows.append(_row(episode, RACE, replayed(episode, calibrations[catalog]), RACE))
     if plan.traps:
         rows += list(_trap_rows(pool, played, seed))
     if plan.labels:
@@ -107,10 +111,7 @@ def rows_of(episode: Episode, trap: str = "", calibration: Calibration = UNCALIB
     measured = {key: _figures(key, ranking, episode) for key, ranking in found.items()}
     if episode.f1 is not None and episode.always is not None:
         measured["always_a_match"] = {"f1.regret1": float(episode.f1.max() - episode.always), "f1.tau": 0.0}
-    return [
-        Row(about.task, about.seed, about.target, about.mode, about.kind, about.n, about.size, key, numbers, trap)
-        for key, numbers in measured.items()
-    ]
+    return [_row(episode, key, numbers, trap) for key, numbers in measured.items()]
 
 
 def _figures(key: str, ranking: Ranking, episode: Episode) -> dict[str, float]:
@@ -148,15 +149,17 @@ def _trap_rows(pool: Pool, scored: Sequence[Scored], seed: int) -> Iterator[Row]
 
 
 def _label_rows(episode: Episode) -> Iterator[Row]:
-    """What so many labels of samples drawn at random are worth, by accuracy on them alone."""
+    """One row for each method and number of labels, its figures the mean over draws."""
+    found: dict[str, list[Mapping[int, NDArray[np.float64]]]] = {}
+    for method, _, scores in label_scores(episode):
+        found.setdefault(method, []).append(scores)
+    for method, draws in found.items():
+        for budget in BUDGETS:
+            yield _row(episode, method, label_figures(draws, episode.truth, budget, figures), LABELS, budget)
+
+
+def _row(episode: Episode, method: str, numbers: Mapping[str, float], trap: str, size: int | None = None) -> Row:
     about = episode.about
-    votes = np.stack([view.log_probs.argmax(1) for view in episode.candidates if view.log_probs is not None])
-    for budget in BUDGETS:
-        found = [figures(_labelled(votes, episode.answers, budget, draw), episode.truth) for draw in range(LABEL_DRAWS)]
-        mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-        yield Row(about.task, about.seed, about.target, about.mode, about.kind, budget, budget, "random_labels", mean, "labels")
-
-
-def _labelled(votes: NDArray[np.int64], answers: NDArray[np.int64], budget: int, draw: int) -> NDArray[np.float64]:
-    picked = np.random.default_rng([draw, budget]).permutation(len(answers))[:budget]
-    return np.asarray((votes[:, picked] == answers[picked]).mean(1))
+    return Row(
+        about.task, about.seed, about.target, about.mode, about.kind, about.n, about.size if size is None else size, method, numbers, trap
+    )
