@@ -141,8 +141,8 @@ class Panel:
         for row, weight, voice in zip(votes, self.weights, self.voice, strict=True):
             evidence[rows, row] += weight * voice[:n]
         shares = self.shares(votes)
-        moved = [shifted(table, self.source, shares) for table in (stack, softmax(evidence, axis=1))]
-        return Posterior(linear, near, *moved, shares)
+        by_votes = shifted(softmax(evidence, axis=1), self.source, shares)
+        return Posterior(linear, near, shifted(stack, self.source, shares), by_votes, shares)
 
 
 def _side_by_side(tables: Sequence[NDArray[np.floating[Any]]]) -> F32:
