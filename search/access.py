@@ -30,6 +30,14 @@ def search_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = False) 
     return found
 
 
+def labelled_search_for_user(user: User | AnonymousUser, pk: int) -> Search:
+    """A search the person may see with its samples, so that they may label them; a shared board alone is not enough. Raises Http404."""
+    search = search_for_user(user, pk)
+    if not SampleSet.objects.visible_to(user).filter(pk=search.sample_set_id).exists():
+        raise Http404("No samples of this search are shared with you.")
+    return search
+
+
 def candidate_for_user(user: User | AnonymousUser, search_pk: int, pk: int) -> Candidate:
     """A candidate of a search the person may see. Raises Http404."""
     search = search_for_user(user, search_pk)

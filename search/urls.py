@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.views import new, reports, rows, samples, samplesets, searches
+from search.views import confirm, new, reports, rows, samples, samplesets, searches
 
 app_name = "search"
 urlpatterns = [
@@ -22,6 +22,10 @@ urlpatterns = [
     path("searches/<int:pk>/updates/", searches.search_updates, name="search_updates"),
     path("searches/<int:pk>/plots/", searches.search_plots, name="search_plots"),
     path("searches/<int:pk>/samples/", samples.search_samples, name="search_samples"),
+    path("searches/<int:pk>/confirm/", confirm.search_confirm, name="search_confirm"),
+    path("searches/<int:pk>/confirm/label/", confirm.confirm_label, name="confirm_label"),
+    path("searches/<int:pk>/confirm/undo/", confirm.confirm_undo, name="confirm_undo"),
+    path("searches/<int:pk>/confirm/use/", confirm.confirm_use, name="confirm_use"),
     path("searches/<int:pk>/stop/", searches.stop, name="search_stop"),
     path("searches/<int:pk>/rerun/", searches.rerun, name="search_rerun"),
     path("searches/<int:pk>/share/", searches.sharing, name="search_share"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.api import boards, samplesets, searches
+from search.api import boards, labels, samplesets, searches
 
 SET = "sample-sets/<int:pk>/"
 SEARCH = "searches/<int:pk>/"
@@ -25,6 +25,9 @@ urlpatterns = [
     path(SEARCH + "difference/", boards.DifferenceView.as_view(), name="api-search-difference"),
     path(SEARCH + "plots/", boards.PlotsView.as_view(), name="api-search-plots"),
     path(SEARCH + "disputed/", boards.DisputedView.as_view(), name="api-search-disputed"),
+    path(SEARCH + "labels/", labels.LabelsView.as_view(), name="api-search-labels"),
+    path(SEARCH + "labels/next/", labels.NextSampleView.as_view(), name="api-search-label-next"),
+    path(SEARCH + "labels/<int:item>/", labels.LabelView.as_view(), name="api-search-label"),
     path(SEARCH + "board.json", boards.ExportJsonView.as_view(), name="api-search-json"),
     path(SEARCH + "board.csv", boards.ExportCsvView.as_view(), name="api-search-csv"),
     path(SEARCH + "reports/", boards.ReportListView.as_view(), name="api-reports"),

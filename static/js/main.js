@@ -14,7 +14,7 @@ import "ms/popover";
 import "ms/shortcuts";
 
 // Heavy behaviours are fetched only by pages that carry their attribute.
-const LAZY = { "[data-board]": () => import("ms/board"), "[data-uploader]": () => import("ms/uploader") };
+const LAZY = { "[data-board]": () => import("ms/board"), "[data-labelling]": () => import("ms/labelling"), "[data-uploader]": () => import("ms/uploader") };
 
 const focus = (element) => element.focus();
 

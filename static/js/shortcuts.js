@@ -52,6 +52,9 @@ const KEYS = {
   "?": () => click('[data-dialog-open="shortcuts-dialog"]'),
 };
 
+/** A page's own keys stand on its buttons as data-key. */
+const pressed = (key) => click(`[data-key="${CSS.escape(key)}"]:enabled`);
+
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.key === "Enter" && event.target.matches?.("tr[data-id], [data-row]")) {
@@ -59,7 +62,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (!enabled() || takesKeys(event.target) || document.querySelector("dialog[open]")) return;
-  if (KEYS[event.key]?.()) event.preventDefault();
+  if (KEYS[event.key]?.() || pressed(event.key)) event.preventDefault();
 });
 
 on("change", "[data-shortcuts-toggle]", (event, box) => {
