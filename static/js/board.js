@@ -71,7 +71,10 @@ class Board {
     if (!field || document.activeElement === field) return;
     const present = new Set(this.table.rows().map((row) => row.dataset.state));
     const wanted = this.states.filter(({ value }) => !value || present.has(value) || value === field.value);
-    if (wanted.length !== field.options.length || wanted.some((option, index) => option !== field.options[index])) field.replaceChildren(...wanted);
+    if (wanted.length === field.options.length && wanted.every((option, index) => option === field.options[index])) return;
+    const { value } = field; // an option that is taken out and put back is no longer the chosen one
+    field.replaceChildren(...wanted);
+    field.value = value;
   }
 
   setupFilters() {

@@ -104,6 +104,7 @@ def test_the_state_filter_offers_what_is_there_and_what_was_chosen(tab: Page, si
     states = tab.locator("#board-state")
     offered = "select => [...select.options].map(option => option.value)"
     assert states.evaluate(offered) == ["", "queued", "running", "eliminated", "failed", "skipped"]
+    assert states.input_value() == "", "what is chosen stays chosen"
     states.select_option("queued")
     tab.evaluate("document.activeElement.blur()")
     site.control(do="push", rows={"d": {"state": "running"}, "a": {"state": "finished"}})
