@@ -117,9 +117,10 @@ class Panel:
 
     @cached_property
     def confusion(self) -> F64:
-        """(M, C, C) shares of answers (rows) by label (columns) on probes near the samples."""
+        """(M, C, C) shares of answers (rows) by label (columns) on probes near the samples; on all of others' where none of theirs is near."""
         near = len(self.vicinity.probes.labels) * self.vicinity.neighbour_weights
-        weights = near * np.stack([apart(self.vicinity.probes.publishers, own) for own in self._publishers])
+        others = np.stack([apart(self.vicinity.probes.publishers, own) for own in self._publishers])
+        weights = np.where((near * others).any(1, keepdims=True), near * others, others)
         return confusion_tables(self.probe_votes, self.vicinity.probes.labels, weights, self.n_labels)
 
     def shares(self, votes: NDArray[np.int64]) -> F64:
