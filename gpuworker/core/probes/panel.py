@@ -117,7 +117,7 @@ class Panel:
 
     @cached_property
     def confusion(self) -> F64:
-        """(M, C, C) shares of answers (rows) by label (columns) on probes near the samples; on all of others' where none of theirs is near."""
+        """(M, C, C) shares of answers (rows) by label (columns) on others' probes near the samples, on all where none is near."""
         near = len(self.vicinity.probes.labels) * self.vicinity.neighbour_weights
         others = np.stack([apart(self.vicinity.probes.publishers, own) for own in self._publishers])
         weights = np.where((near * others).any(1, keepdims=True), near * others, others)
