@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ from typing import Any
 from modelshop.client import Client, Publication
 from modelshop.errors import BadUsage, ClientError
 
+COMMANDS = "modelshop.commands"  # entry points that add commands
 DEFAULT_URL = "http://127.0.0.1:8000"
 _NAME = re.compile(r"[-\w]+/[-\w]+", re.ASCII)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        # Commands of other packages, with arguments of their own; loaded only when they are called.
+        for command in entry_points(group=COMMANDS, name=given[0]) if given else ():
+            return int(command.load()(given[1:]))
+        options = _parser().parse_args(given)
         return int(options.run(options))
     except ClientError as error:
         _tell(error)
@@ -32,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="modelshop", description="Publish models to a Modelshop server.")
+    others = ", ".join(sorted(entry_points(group=COMMANDS).names))
+    note = f"Further commands here: {others}; each explains itself with --help." if others else ""
+    parser = argparse.ArgumentParser(prog="modelshop", description="Publish models to a Modelshop server.", epilog=note)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     publish = commands.add_parser(
         "publish",
@@ -55,14 +63,30 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--comment", default="", help="note to the curator")
     publish.add_argument("--submit", action="store_true", help="go into review once the checks have passed")
     publish.add_argument("--no-wait", action="store_true", help="return after the upload, before the checks")
-    publish.add_argument(
-        "--url", default=os.environ.get("MODELSHOP_URL", DEFAULT_URL), help="server; default: MODELSHOP_URL, else %(default)s"
-    )
-    publish.add_argument("--token", default=os.environ.get("MODELSHOP_TOKEN", ""), help="API token; default: MODELSHOP_TOKEN")
+    add_server(publish)
     publish.set_defaults(run=_publish)
     version = commands.add_parser("version", help="print the version of this client")
     version.set_defaults(run=_version)
     return parser
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """The options that say which server, and who asks."""
+    parser.add_argument(
+        "--url", default=os.environ.get("MODELSHOP_URL", DEFAULT_URL), help="server; default: MODELSHOP_URL, else %(default)s"
+    )
+    parser.add_argument("--token", default=os.environ.get("MODELSHOP_TOKEN", ""), help="API token; default: MODELSHOP_TOKEN")
+
+
+def require_token(options: argparse.Namespace) -> None:
+    """Raises BadUsage without one."""
+    if not options.token:
+        raise BadUsage("There is no API token.", fix="Make one under Settings > API tokens; pass it with --token or MODELSHOP_TOKEN.")
+
+
+def say(text: str) -> None:
+    """Progress, for a person who watches."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _version(options: argparse.Namespace) -> int:
@@ -71,8 +95,7 @@ def _version(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    if not options.token:
-        raise BadUsage("There is no API token.", fix="Make one under Settings > API tokens; pass it with --token or MODELSHOP_TOKEN.")
+    require_token(options)
     for path in (*options.files, *options.reference):
         if not path.is_file():
             raise BadUsage(f"{path} is no file.", fix="Check the path.")

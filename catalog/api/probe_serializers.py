@@ -145,7 +145,7 @@ class FailureSerializer(serializers.Serializer[None]):
     slices = serializers.IntegerField()
 
 
-class StandingSerializer(serializers.Serializer[Standing]):
+class ProbeStandingSerializer(serializers.Serializer[Standing]):
     """On the slices of other models that your searches may use. overlap: rows left out, the version's own reference sample holds them."""
 
     answered = serializers.IntegerField()
@@ -164,4 +164,4 @@ class VersionProbesSerializer(serializers.Serializer[None]):
     """own: null when no slice was ever given. standing: null where nobody else gave probes for these labels."""
 
     own = OwnSliceSerializer(allow_null=True)
-    standing = StandingSerializer(allow_null=True)
+    standing = ProbeStandingSerializer(allow_null=True)
