@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from gpuworker.core.specs import SCORERS
 from search.basis import basis_document
+from search.labelling_models import confirmed
 from search.models import Candidate, CandidateState, Search
 from search.ranks import Rank, shown_ranks
 from search.rows import board_candidates, grade_of
@@ -20,7 +21,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class BoardRow(TypedDict):
     """One candidate. Shares are in [0, 1]; null is "not known", never 0. grade: prior = nothing executed.
 
-    rank: as shown, shared by rows that cannot be separated; rank_from, rank_to: the places that the row itself may hold.
+    rank: as shown, shared by rows that cannot be separated; rank_from, rank_to: the places that the row itself may hold. confirmed_*:
+    grade "confirmed" with so many labels, 0 for none.
     """
 
     id: int
@@ -38,6 +40,10 @@ class BoardRow(TypedDict):
     low: float | None
     high: float | None
     p_best: float | None
+    confirmed_accuracy: float | None
+    confirmed_low: float | None
+    confirmed_high: float | None
+    confirmed_labels: int
     why: str
     samples: int
     latency_ms: float | None
@@ -98,7 +104,7 @@ def board_rows(search: Search) -> list[BoardRow]:
 
 def board_row(row: Candidate, rank: Rank | None) -> BoardRow:
     """The row as a value; version__model__team must be loaded."""
-    version, model = row.version, row.version.model
+    version, model, seen = row.version, row.version.model, confirmed(row)
     ran = row.samples_done > 0 and row.state != CandidateState.FAILED
     return {
         "id": row.pk,
@@ -116,6 +122,10 @@ def board_row(row: Candidate, rank: Rank | None) -> BoardRow:
         "low": row.low if ran else None,
         "high": row.high if ran else None,
         "p_best": row.p_best if ran else None,
+        "confirmed_accuracy": seen.value if seen else None,
+        "confirmed_low": seen.low if seen else None,
+        "confirmed_high": seen.high if seen else None,
+        "confirmed_labels": seen.n if seen else 0,
         "why": row.why,
         "samples": row.samples_done,
         "latency_ms": version.latency_ms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 if TYPE_CHECKING:  # which imports this module, so that Django finds its tables
-    from search.models import Search
+    from search.models import Candidate, Search
 
 
 class GivenLabelQuerySet(models.QuerySet["GivenLabel"]):
@@ -65,3 +66,20 @@ class Confirmation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.n} labels of {self.search_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A candidate's accuracy as n labels and the predictions have it; shares in [0, 1], low and high a 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def confirmed(candidate: Candidate) -> Confirmed | None:
+    """None for a candidate that no label spoke of. No query where the candidate's search was fetched with its confirmation."""
+    found: Confirmation | None = getattr(candidate.search, "confirmation", None)
+    told = found.figures.get(str(candidate.pk)) if found else None
+    return Confirmed(told["value"], told["low"], told["high"], found.n) if found and told else None

@@ -12,6 +12,7 @@ from accounts.models import Scope, Team, User
 from accounts.services import token_create
 from catalog.models import Alias, ModelVersion, VersionState
 from jobs.models import Job, JobState
+from search.labelling_models import GivenLabel
 from search.models import Candidate, Report, Search
 from tests.catalog.makers import give_probes, published_row
 from tests.search.factories import make_sampleset, make_search, make_version, run
@@ -48,6 +49,7 @@ def world(alice: User, bob: User, team: Team) -> World:
     report = Report.objects.create(search=search, created_by=alice, payload={"format": "modelshop.report/1"})
     candidate = Candidate.objects.filter(search=search).first()
     assert candidate is not None
+    given = GivenLabel.objects.create(search=search, person=alice, item=3, label=0, weight=1.0)
     give_probes(versions[0])
     ids: dict[str, dict[str, object]] = {
         "models": model,
@@ -56,6 +58,6 @@ def world(alice: User, bob: User, team: Team) -> World:
         "tokens": {"id": token.pk},
         "jobs": {"id": job.pk},
         "sample-sets": {"id": samples.pk},
-        "searches": {"id": search.pk, "candidate_pk": candidate.pk, "report_pk": report.pk},
+        "searches": {"id": search.pk, "candidate_pk": candidate.pk, "report_pk": report.pk, "item": given.item},
     }
     return World(alice, ids)

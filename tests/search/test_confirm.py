@@ -5,16 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Team, User
 from catalog.models import ModelVersion
 from gpuworker.core.labelling import Label
 from search import labelling
+from search.access import search_for_user
+from search.exports import board_csv, board_document
 from search.labelling import CannotLabel, confirmation_calibrates, counted, label_give, label_take_back, round_of
 from search.labelling_models import Confirmation, GivenLabel
 from search.models import Candidate, CandidateState, SampleSet, SampleSetState, Search, SearchState
 from search.predictions import answers_of, leaders
+from search.reports import report_create
+from tests.conftest import client_for
 from tests.search.factories import LABELS, make_search, run
 
 pytestmark = pytest.mark.django_db
@@ -197,3 +202,23 @@ def test_the_time_of_a_label_is_that_of_the_last_word(alice: User, finished: Sea
     started = timezone.now()
     say(finished, alice, 1)
     assert started <= GivenLabel.objects.get().given <= timezone.now()
+
+
+def test_what_labels_confirm_stands_in_the_export_and_nothing_before_them(alice: User, finished: Search) -> None:
+    assert {(row["confirmed_accuracy"], row["confirmed_labels"]) for row in board_document(finished)["candidates"]} == {(None, 0)}
+    say(finished, alice, 8)
+    fresh = search_for_user(alice, finished.pk)
+    rows = board_document(fresh)["candidates"]
+    belief = round_of(fresh).belief
+    assert [row["confirmed_accuracy"] for row in rows] == pytest.approx(belief.mean.tolist(), abs=1e-6)
+    assert {(row["confirmed_labels"], row["grade"]) for row in rows} == {(8, "predicted")}
+    assert "confirmed_accuracy,confirmed_low,confirmed_high,confirmed_labels" in board_csv(board_document(fresh)).splitlines()[0]
+
+
+def test_the_board_and_the_report_show_the_grade_confirmed_once_there_is_a_label(alice: User, finished: Search) -> None:
+    browser = client_for(alice)
+    assert "grade-confirmed" not in browser.get(finished.get_absolute_url()).content.decode()
+    say(finished, alice, 2)
+    report = report_create(search=search_for_user(alice, finished.pk), actor=alice)
+    for url in (finished.get_absolute_url(), reverse("search:report", args=[finished.pk, report.pk])):
+        assert browser.get(url).content.decode().count("confirmed (2 labels)") == 3

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 Votes = NDArray[np.int16] | NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-EXPERTS: Mapping[str, float] = MappingProxyType({"anchor": 4.0, "a_only": 1.0, "dawid_skene": 1.0, "majority_vote": 1.0, "flat": 0.5})
+EXPERTS: Mapping[str, float] = MappingProxyType({"anchor": 8.0, "a_only": 1.0, "dawid_skene": 1.0, "majority_vote": 1.0, "flat": 0.5})
 """Who is heard, and with what weight before the first label. `flat` expects the same of every model."""
 
 WORTH, WORTH_WITHOUT_PROBES = 25.0, 12.0  # labels that the experts' word is worth, with ANCHOR and without
-OWN = 0.2  # share of a model's error that it shares with no other
+OWN = 0.05  # share of a model's error that it shares with no other
 LEAST = 0.02  # no expert is surer than this
-DOUBT = 0.15  # share of the label probabilities that goes to every label alike
-MOST_VOTES = 4.0  # the crowd never counts more than so many independent voters
+DOUBT = 0.1  # share of the label probabilities that goes to every label alike
+MOST_VOTES = 8.0  # the crowd never counts more than so many independent voters
 ALIKE = 8  # power of the agreement with which two models count as one voter
 
 
