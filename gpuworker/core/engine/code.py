@@ -46,7 +46,8 @@ class Need:
 class Trace:
     """What is known of one call without running it: how its operands and results lie, and the registers emptied after it.
 
-    over: the operand whose memory the result takes over, or None.
+    over: the operand whose memory the result takes over, or None. alone: members run one after the other. packed: on weights
+    packed for this processor.
     """
 
     step: TemplateStep
@@ -56,6 +57,8 @@ class Trace:
     made: tuple[Lie, ...]
     free: tuple[int, ...]
     over: int | None
+    alone: bool
+    packed: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,7 +207,9 @@ class _Compiler:
         lies = tuple(None if wire is None else self._lie(wire) for wire in wires)
         function, places, over = self._in_place(number, step, made.function, arguments, kept)
         free = (*done, *unread)
-        self.traces.append(Trace(step, arguments, targets, lies, tuple(self.lies[target] for target in targets), free, over))
+        alone = isinstance(made, MergedKernel) and made.alone
+        packed = any(form.name == "packed" for form in made.forms.values())
+        self.traces.append(Trace(step, arguments, targets, lies, tuple(self.lies[target] for target in targets), free, over, alone, packed))
         return bind(function, places, targets, free)
 
     def _in_place(

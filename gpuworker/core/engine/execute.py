@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,7 +43,10 @@ class Bound:
 
 
 class Group:
-    """Branches of one form on one chunk of samples after the other. The branches read the same values from outside."""
+    """Branches of one form on one chunk of samples after the other. The branches read the same values from outside.
+
+    clock: where given, every call is timed by it, and `times` are those of the last piece.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,10 @@ class Group:
         sizes: Sizes,
         branches: Sequence[Branch],
         segments: Sequence[Segment],
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        self._clock = clock
+        self.times: list[float] = []
         self._prepared, self._codes, self._target, self._sizes = prepared, codes, target, sizes
         self.branches, self.form = tuple(branches), branches[0].form
         total = len(self.branches)
@@ -107,7 +113,10 @@ class Group:
     def _results(self, bound: Bound, inputs: list[Any]) -> list[Any]:
         if self.opaque:
             return [self._whole_program(self.branches[bound.first], inputs)]
-        return bound.code.run(inputs, self.weights(bound))
+        if self._clock is None:
+            return bound.code.run(inputs, self.weights(bound))
+        results, self.times = bound.code.run_timed(inputs, self.weights(bound), self._clock)
+        return results
 
     def weights(self, bound: Bound) -> Sequence[torch.Tensor]:
         """The tensors a piece of work is given, in the order its code wants them."""

@@ -48,6 +48,7 @@ class Graph:
         self.models: list[Model] = []
         self.outputs: list[tuple[tuple[str, int], ...]] = []
         self.feeds: dict[str, int] = {}
+        self.fed: list[tuple[str, ...]] = []
         self.steps_added = 0
         self._known: dict[tuple[Kind, Args], int] = {}
         self._classes: dict[tuple[object, ...], int] = {}
@@ -82,6 +83,7 @@ class Graph:
                 nodes[node].members |= bit
             made.append(node)
         self.steps_added += len(template.steps) - len(feeds)
+        self.fed.append(tuple(feeds))
         self.outputs.append(tuple((name, made[value // RESULTS] * RESULTS + value % RESULTS) for name, value in template.outputs))
         return number
 

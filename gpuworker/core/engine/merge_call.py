@@ -40,8 +40,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class MergedKernel:
-    """function: takes the operands in order. forms: for the operands that are weights. lies: of the results."""
+    """function: takes the operands in order. forms: for the operands that are weights. lies: of the results.
+
+    alone: the members run one after the other.
+    """
 
     function: Function
     forms: Mapping[int, Form]
     lies: tuple[Lie, ...]
+    alone: bool = False

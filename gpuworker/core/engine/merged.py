@@ -70,4 +70,4 @@ def one_by_one(call: Call) -> MergedKernel:
             return tuple(torch.stack([result[place] for result in results]) for place in range(step.kind.outputs))
         return torch.stack([result[0] if isinstance(result, tuple) else result for result in results])
 
-    return MergedKernel(run, forms, alike("same" if size else "stack", step.kind.outputs))
+    return MergedKernel(run, forms, alike("same" if size else "stack", step.kind.outputs), alone=True)

@@ -46,6 +46,9 @@ FORMS: Mapping[str, Callable[[Sequence[Tensor], Sequence[Any]], Tensor]] = {
 """name > (the tensors of the group's members, options) > one tensor. Those of a single model take the first."""
 
 
+AS_THEY_ARE = frozenset({"plain", "each"})
+
+
 class Prepared:
     """Weights of one graph on one device. keep: bytes of prepared forms to keep; the least recently used go first."""
 
@@ -60,7 +63,7 @@ class Prepared:
         if found is None:
             with torch.inference_mode():
                 tensors = [FORMS[form.name]([self.plain(weight) for weight in weights], form.options) for form, weights in wanted]
-            size = sum(_own_bytes(form, tensor) for (form, _), tensor in zip(wanted, tensors, strict=True))
+            size = sum(self._own_bytes(form, weights, tensor) for (form, weights), tensor in zip(wanted, tensors, strict=True))
             found = self._kept[key] = tensors, size
             self.bytes += size
             while self.bytes > self._keep and len(self._kept) > 1:
@@ -77,14 +80,14 @@ class Prepared:
         made = make(model.template.slots, facts.number, lambda place: self.read(model.weights[place]))
         return made.to(self._device)
 
+    def _own_bytes(self, form: Form, weights: Sequence[int], tensor: Tensor) -> int:
+        """Weights taken as they are lie in the mapped file; on the CPU they cost nothing of their own."""
+        as_it_is = form.name in AS_THEY_ARE and self.graph.weights[weights[0]].slot.recipe is None
+        if as_it_is and tensor.device.type == "cpu":
+            return 0
+        return tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else tensor.numel() * tensor.element_size()
+
     def clear(self) -> None:
         """Let go of all, and so of the files behind them."""
         self._kept.clear()
         self.bytes = 0
-
-
-def _own_bytes(form: Form, tensor: Tensor) -> int:
-    """Weights taken as they are lie in the mapped file; on the CPU they cost nothing of their own."""
-    if form.name in ("plain", "each") and tensor.device.type == "cpu":
-        return 0
-    return tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else tensor.numel() * tensor.element_size()

@@ -18,7 +18,9 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "conv": ("flops", "read", "written", "weights", "taps"),
     "depthwise": ("flops", "read", "written"),
     "attention": ("flops", "scores", "read", "written", "heads"),
+    "grouped": ("flops", "read", "written", "weights", "taps", "groups"),
     "recurrent": ("flops", "written", "weights", "steps", "states"),
+    "cells": ("flops", "written", "weights", "steps", "states"),
     "light": ("read", "written"),
     "heavy": ("written",),
     "norm": ("written", "rows"),
@@ -27,9 +29,13 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "copy": ("written",),
     "gather": ("written", "rows"),
     "other": ("read", "written"),
+    "piece": ("calls", "tensors"),
     "free": (),
 }
-"""Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window."""
+"""Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window.
+
+grouped, cells: convolutions and recurrent layers of several models at once. piece: starting a compiled piece of work.
+"""
 
 _HEAVY = frozenset({"gelu", "erf", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "silu", "mish", "softplus", "sin", "cos", "pow"})
 _VIEWS = frozenset({"reshape", "permute", "expand", "select", "slice", "size", "numel", "int_math", "unsqueeze", "squeeze", "flatten"})

@@ -6,6 +6,8 @@ import pytest
 
 from gpuworker.core.engine.kernels import Layout
 from gpuworker.core.engine.templates import Rules
+from gpuworker.core.program.build import Builder
+from gpuworker.core.program.model import Input
 from tests.core.engine import nets
 from tests.core.engine.running import EXACT, FAST, assert_close, assert_equal, run_all
 
@@ -55,7 +57,7 @@ def test_the_order_of_models_changes_no_key_and_no_result() -> None:
 
 
 def test_a_program_with_a_fixed_batch_runs_as_it_is() -> None:
-    builder = nets.Builder((nets.Input("x", "float32", (2, 6)),))
+    builder = Builder((Input("x", "float32", (2, 6)),))
     made = builder.finish([("y", builder.emit("relu", [builder.inputs[0]]))], fixed_batch=2)
     inputs = nets.samples(nets.net(nets.MLP)[0], 5)
     inputs = {"x": next(iter(inputs.values()))}

@@ -10,6 +10,7 @@ import torch
 
 from gpuworker.core.engine import merged
 from gpuworker.core.engine.kernels import Layout
+from gpuworker.core.engine.merge_call import Call, MergedKernel
 from gpuworker.core.engine.templates import Rules
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
@@ -128,7 +129,7 @@ def test_a_rule_agrees_with_the_loop(case: str, differs: str, mode: tuple[Layout
         pytest.skip("whole numbers come from no layer")
     by_hand: list[str] = []
 
-    def one_by_one(call: merged.Call) -> merged.MergedKernel:
+    def one_by_one(call: Call) -> MergedKernel:
         by_hand.append(call.step.kind.name)
         return kept(call)
 
