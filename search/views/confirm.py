@@ -18,6 +18,7 @@ from search.access import labelled_search_for_user, search_for_user
 from search.evidence import samples_visible
 from search.labelling import Ask, CannotLabel, Round, confirmation_calibrates, label_give, label_take_back, round_of
 from search.labelling_models import Confirmation
+from search.labelling_residuals import residuals_of
 from search.models import Candidate, Search
 from search.previews import previews
 from search.views.pages import is_partial, person, signed_in, tell
@@ -113,6 +114,7 @@ def _context(user: User, search: Search) -> dict[str, Any]:
     except CannotLabel as error:
         return shared | {"problem": error}
     ask = found.ask(user) if visible else None
+    off = [abs(residual.off) for residual in residuals_of(found)]
     own = [row for row in found.given if row.person_id == user.pk]
     return shared | {
         "ask": ask,
@@ -128,6 +130,7 @@ def _context(user: User, search: Search) -> dict[str, Any]:
         "last_label": _name(search, own[-1].label) if own else "",
         "n_skipped": sum(row.label is None for row in own),
         "n_disputed": len(found.disputed),
+        "off": 100 * sum(off) / len(off) if off else None,
         "people": sorted({row.person.username for row in found.given if row.label is not None}),
     }
 
