@@ -139,9 +139,8 @@ def _arrays(file: SourceFile, caps: Caps) -> Guess:
     modality, confidence, why, others = _array_kind(headers[key], frozenset(headers))
     if modality == "series" and headers[key].shape and len(headers[key].shape) == 2:
         options["window"] = _DEFAULT_WINDOW
-    return Guess(
-        modality, options, tuple(headers), confidence, f"{key} is {headers[key].dtype} {headers[key].shape}: {why}", others, labels
-    )
+    sizes = " x ".join(f"{size:,}" for size in headers[key].shape) or "a single number"
+    return Guess(modality, options, tuple(headers), confidence, f"Array {key}, {sizes}: {why}", others, labels)
 
 
 def _array_kind(header: ArrayHeader, names: frozenset[str]) -> tuple[str, float, str, tuple[str, ...]]:

@@ -134,14 +134,16 @@ def _tie(facts: Facts, places: Standing, top: np.ndarray[tuple[int], np.dtype[np
     if alike is not None and alike >= ALIKE:
         step = f"The first two answer alike on {_percent(alike)} of the samples: take the smaller or faster one."
     elif labels is None:
-        step = f"Drop more samples, or label {FEW_LABELS * 2} of those on which they disagree."
+        step = f"Add samples, or label {FEW_LABELS * 2} of those on which they disagree."
     elif labels > MANY_LABELS:
-        step = f"Even {MANY_LABELS} labels may not separate the first two: take the smaller or faster one, or drop more samples."
+        step = f"Even {MANY_LABELS} labels may not separate the first two: take the smaller or faster one, or add samples."
     else:
         step = f"Label about {labels} samples on which they disagree to separate the first two."
     return Verdict(
         "tie",
-        f"{len(leaders)} of {len(facts.ran)} models lead and cannot be separated yet.",
+        f"None of the {len(facts.ran)} models stands out yet."
+        if len(leaders) == len(facts.ran)
+        else f"{len(leaders)} of {len(facts.ran)} models lead and cannot be separated yet.",
         f"On the same {facts.n} samples they differ in predicted {facts.metric.name} by less than the uncertainty of the difference."
         f"{_caution(facts)}",
         step,

@@ -69,22 +69,22 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ScorerSpec(
         "anchor", "ANCHOR", "probes", "higher", "accuracy", _needs("predictions", "probes"),
         "Accuracy expected when labelled probes, their neighbourhoods and the candidates' answers say what each sample is",
-        "ranking notes, section 5", predicts_accuracy=True, default=True,
+        "Modelshop, decision 5", predicts_accuracy=True, default=True,
     ),
     ScorerSpec(
         "a_only", "Competence on probes", "probes", "higher", "accuracy", _needs("probes"),
         "Accuracy on the labelled probes that are most like your samples; nothing is run on your samples",
-        "ranking notes, section 3", default=True,
+        "Modelshop, decision 5", default=True,
     ),
     ScorerSpec(
         "probe_cells", "Probes by cells", "probes", "higher", "accuracy", _needs("probes"),
         "Accuracy on the probes in each cell of a shared codebook, weighted by the share of your samples there",
-        "ranking notes, section 3",
+        "Modelshop, decision 5",
     ),
     ScorerSpec(
         "probe_neighbours", "Nearest probes", "probes", "higher", "accuracy", _needs("probes"),
         "Accuracy on the 20 probes nearest to each of your samples",
-        "ranking notes, section 3",
+        "Modelshop, decision 5",
     ),
     ScorerSpec(
         "probe_importance", "Weighted probes", "probes", "higher", "accuracy", _needs("probes"),
@@ -239,7 +239,7 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
     ScorerSpec(
         "no_probe", "Without probes", "consensus", "higher", "score", _needs("predictions"),
         "Places by Dawid-Skene, SML, EnsV, own cells, InfoMax and COT counted together, for catalogs without labelled probes",
-        "ranking notes, section 5",
+        "Modelshop, decision 5",
     ),
 )}
 # fmt: on

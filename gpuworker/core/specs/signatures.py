@@ -60,7 +60,7 @@ SIGNATURES: dict[str, SignatureSpec] = {
             _ALL,
             frozenset(),
             "Mean, spread and a fixed-size sketch of the modality's probe features",
-            "ranking notes, section 2",
+            "Modelshop, decision 5",
         ),
         SignatureSpec("class_histogram", "Class balance", _ALL, frozenset({"labels"}), "Samples per label", ""),
         SignatureSpec(
