@@ -15,6 +15,7 @@ F64 = NDArray[np.float64]
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 LEAST_SCALE = 0.05
+MEASURED_ON = 250  # samples of a pseudo-target
 LEADERS = 5  # ranks that suffer from the winner's curse
 
 

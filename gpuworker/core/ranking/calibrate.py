@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuworker.core.metrics import ACCURACY, Metric, observed
 from gpuworker.core.probes import Vicinity
-from gpuworker.core.probes.calibration import LEADERS, LEVELS, UNCALIBRATED, Calibration
+from gpuworker.core.probes.calibration import LEADERS, LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, ProbeView
 from gpuworker.core.scorers.anchor import Judged, judge, why_not
 from gpuworker.core.scorers.answers import ballots
@@ -19,11 +19,11 @@ from gpuworker.core.scorers.intervals import LEVEL
 F64 = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-SAMPLES = 250
 LEAST_SAMPLES = 40
 LEAST_MODELS = 3
 HALVES = 3
-STARTING_WEIGHT = 4.0  # pseudo-targets' worth of the table that a catalog starts with
+STEPS = 50
+STARTING_WEIGHT = 32.0  # pseudo-targets' worth of the table that a catalog starts with: of few publishers the next is poorly foretold
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def calibrate(
 
     Each publisher's probes play twice with that publisher removed altogether, its models too, and twice with half its probes kept;
     one of each two with other label shares. A single publisher's probes are split into random halves, which shows less than another
-    publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as four pseudo-targets otherwise.
+    publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as 32 pseudo-targets otherwise.
     step: called before each pseudo-target; what it raises ends the measurement.
     """
     found = []
@@ -101,11 +101,11 @@ def _playable(rows: Rows, pool: Rows, models: tuple[int, ...], publisher: int) -
 def _drawn(rows: Rows, labels: NDArray[np.int64], n_labels: int, rng: np.random.Generator, shifted: bool) -> Rows:
     """At most 250 of the rows; shifted: at most half of them, with label shares from a Dirichlet draw."""
     if not shifted:
-        return np.asarray(rng.permutation(rows)[:SAMPLES])
+        return np.asarray(rng.permutation(rows)[:MEASURED_ON])
     shares = rng.dirichlet(np.full(n_labels, 0.5 if n_labels > 2 else 1.0))
     counts = np.bincount(labels[rows], minlength=n_labels)
     chance = shares[labels[rows]] / np.maximum(counts, 1)[labels[rows]] + 1e-9
-    return np.asarray(rng.choice(rows, min(SAMPLES, len(rows) // 2), replace=False, p=chance / chance.sum()))
+    return np.asarray(rng.choice(rows, min(MEASURED_ON, len(rows) // 2), replace=False, p=chance / chance.sum()))
 
 
 def _errors(probes: ProbeView, candidates: Sequence[CandidateView], target: PseudoTarget, metric: Metric) -> Errors | None:
@@ -138,19 +138,29 @@ def errors_of(judged: Judged, truth: F64, publisher: int, distance: float) -> Er
     return Errors(publisher, (np.abs(off) / judged.scale)[order], ratio, distance)
 
 
-def _tables(found: Sequence[Errors], level_up: float = 1.0) -> tuple[F64, F64, F64]:
+def measured(found: Sequence[Errors], weights: Sequence[float]) -> tuple[F64, F64, F64]:
+    """Quantiles at LEVELS of every, leaders and pairs over targets of these weights, nothing mixed in."""
+    return tuple(_quantiles(part, weights) for part in _parts(found))  # type: ignore[return-value]
+
+
+def _tables(found: Sequence[Errors]) -> tuple[F64, F64, F64]:
     """Quantiles at LEVELS over pseudo-targets that count alike, mixed with the starting table."""
-    parts = [[e.every for e in found], [e.every[:LEADERS] for e in found], [e.pairs for e in found if len(e.pairs)]]
-    return tuple(_quantiles(part, start) for part, start in zip(parts, _starting(), strict=True))  # type: ignore[return-value]
+    weights = [*np.ones(len(found)), STARTING_WEIGHT]
+    steps = np.linspace(0.5 / STEPS, 1 - 0.5 / STEPS, STEPS)
+    starts = [np.interp(steps, (0.0, *LEVELS), (0.0, *start)) for start in _starting()]
+    return tuple(_quantiles([*part, start], weights) for part, start in zip(_parts(found), starts, strict=True))  # type: ignore[return-value]
 
 
-def _quantiles(parts: Sequence[F64], start: F64) -> F64:
-    """(M,) errors of each pseudo-target -> their quantiles at LEVELS."""
-    steps = np.linspace(0.5 / 50, 1 - 0.5 / 50, 50)
-    values = np.concatenate([*parts, np.interp(steps, (0.0, *LEVELS), (0.0, *start))])
-    weights = np.concatenate([*(np.full(len(part), 1 / len(part)) for part in parts), np.full(50, STARTING_WEIGHT / 50)])
+def _parts(found: Sequence[Errors]) -> tuple[list[F64], list[F64], list[F64]]:
+    return [e.every for e in found], [e.every[:LEADERS] for e in found], [e.pairs for e in found]
+
+
+def _quantiles(parts: Sequence[F64], weights: Sequence[float]) -> F64:
+    """Errors of each target and its weight -> quantiles at LEVELS of all of them."""
+    values = np.concatenate(parts)
+    each = np.concatenate([np.full(len(part), weight / max(1, len(part))) for part, weight in zip(parts, weights, strict=True)])
     order = np.argsort(values, kind="stable")
-    below = np.cumsum(weights[order]) / weights.sum()
+    below = np.cumsum(each[order]) / each.sum()
     return np.asarray(values[order][np.minimum(np.searchsorted(below, LEVELS), len(values) - 1)])
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuworker.core.metrics import ACCURACY, Metric, expected, observed
 from gpuworker.core.probes import Panel, Posterior, Vicinity, vicinity_of
-from gpuworker.core.probes.calibration import LEAST_SCALE, UNCALIBRATED, Calibration
+from gpuworker.core.probes.calibration import LEAST_SCALE, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, Estimate, TargetView
 from gpuworker.core.scorers.answers import NOT_RUN, Ballots, ballots, told
 from gpuworker.core.scorers.consensus import Voters, em, voters
@@ -54,8 +54,10 @@ class Judged:
 
     @cached_property
     def sampling(self) -> F64:
-        """(M, M) covariance of what chance adds: the samples are a few of many."""
-        return sampling_covariance(self.metric, self.posterior.mixed, self.votes, self.pairs)
+        """(M, M) covariance of what chance adds, the samples being a few of many, to what as many as a pseudo-target's had added to the
+        errors that the calibration measured."""
+        beyond = max(0.0, 1 - self.votes.shape[1] / MEASURED_ON)
+        return beyond * sampling_covariance(self.metric, self.posterior.mixed, self.votes, self.pairs)
 
     def covariance(self, calibration: Calibration) -> F64:
         """(M, M) of predicted minus true quality, for differences: models that answer alike err alike."""

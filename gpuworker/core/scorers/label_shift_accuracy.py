@@ -40,8 +40,7 @@ def label_balance(probs: F64, prior: F64) -> F64:
     ratio = probs / prior
     balance = prior
     for _ in range(STEPS):
-        weighted = ratio * balance
-        moved = (weighted / weighted.sum(1, keepdims=True)).mean(0)
+        moved = balance * ((1 / (ratio @ balance)) @ ratio) / len(ratio)
         if np.abs(moved - balance).max() < TOLERANCE:
             return np.asarray(moved)
         balance = moved
