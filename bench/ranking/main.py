@@ -13,19 +13,23 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from bench.ranking.bars import bars
 from bench.ranking.loading import Job, jobs, load
-from bench.ranking.report import figures, tables
+from bench.ranking.report import Figures, figures, prior_figure, tables
 from bench.ranking.run import QUICK, Outcome, Plan, run_job
 from bench.ranking.speed import prior_times
+from bench.ranking.starting import starting
 from bench.report import write_report
 from gpuworker.core.errors import UserError
 from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.store import default_folder
+from gpuworker.zoo.tasks import Skipped
 
 SEEDS = "0,1,2"
 PROCESSES = 2
@@ -41,26 +45,38 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     found.add_argument("--cache", type=Path, default=default_folder(), help="trained zoos are kept here (default %(default)s)")
     found.add_argument("--quick", action="store_true", help="one seed, small zoos, three targets per task: minutes, and rough figures")
-    found.add_argument("--traps", action="store_true", help="also hostile and broken catalogs")
-    found.add_argument("--labels", action="store_true", help="also what a few labels of the samples are worth")
+    found.add_argument("--traps", action="store_true", help="hostile and broken catalogs, also with --quick")
+    found.add_argument("--labels", action="store_true", help="what a few labels of the samples are worth, also with --quick")
+    found.add_argument(
+        "--starting", action="store_true", help="measure only the calibration table that a catalog starts with (seeds that are not scored)"
+    )
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    plan = replace(QUICK if options.quick else Plan(), traps=options.traps, labels=options.labels)
+    plan = replace(QUICK, traps=options.traps, labels=options.labels) if options.quick else Plan()
     found, skipped = jobs(options.data, options.targets, [name for name in options.tasks.split(",") if name])
     for entry in skipped:
         print(f"left out  {entry.name}: {entry.reason}", flush=True)
     if not found:
         print("No task was found.", flush=True)
         return 1
-    outcomes = run_all(options.cache, found, seeds[:1] if options.quick else seeds, plan)
-    rows = [row for outcome in outcomes for row in outcome.rows]
-    refused = [entry for outcome in outcomes for entry in outcome.skipped]
-    left_out = [asdict(entry) for entry in dict.fromkeys([*skipped, *refused])]
-    figure, table = figures(rows, _prior_times(options.cache, found, seeds[0], plan)), tables(outcomes, left_out)
+    if options.starting:
+        table: dict[str, list[dict[str, Any]]] = {"starting table": list(starting(options.cache, found, seeds))}
+        write_report(options.out, "ranking-starting", {}, table)
+        _print_tables(table)
+        return 0
+    seeds = seeds[:1] if options.quick else seeds
+    done: dict[tuple[str, int], Outcome] = {}
+    for outcome in run_all(options.cache, found, seeds, plan):
+        done[outcome.task, outcome.seed] = outcome
+        # Written anew after each: a run that is cut off leaves a report of what it finished.
+        figure, table = report([done[key] for key in sorted(done)], skipped)
+        write_report(options.out, "ranking", figure, table)
+    figure |= prior_figure(_prior_times(options.cache, found, seeds[0], plan))
+    table["bars"] = bars(figure)
     write_report(options.out, "ranking", figure, table)
     _print_tables(table)
     for name, value in figure.items():
@@ -68,20 +84,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_all(cache: Path, found: Sequence[Job], seeds: Sequence[int], plan: Plan, processes: int = PROCESSES) -> list[Outcome]:
-    """Tasks and seeds in processes of one thread each, the largest first; outcomes in order of task and seed."""
+def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped]) -> tuple[Figures, dict[str, list[dict[str, Any]]]]:
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    refused = [entry for outcome in outcomes for entry in outcome.skipped]
+    left_out = [asdict(entry) for entry in dict.fromkeys([*skipped, *refused])]
+    figure = figures(rows)
+    return figure, {"bars": bars(figure), **tables(outcomes, left_out)}
+
+
+def run_all(cache: Path, found: Sequence[Job], seeds: Sequence[int], plan: Plan, processes: int = PROCESSES) -> Iterator[Outcome]:
+    """Tasks and seeds in processes of one thread each, all tasks of a seed before the next, the largest first; as they finish."""
     for name in THREADS:
         os.environ.setdefault(name, "1")
-    work = sorted(((job, seed) for job in found for seed in seeds), key=lambda pair: -len(pair[0].task.domains))
-    done: dict[tuple[str, int], Outcome] = {}
+    work = sorted(((seed, job) for job in found for seed in seeds), key=lambda pair: (seeds.index(pair[0]), -len(pair[1].task.domains)))
     started = time.monotonic()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(run_job, cache, job, seed, plan): (job.task.name, seed) for job, seed in work}
-        for future in as_completed(running):
-            name, seed = running[future]
-            done[name, seed] = future.result()
-            print(f"{time.monotonic() - started:6.0f} s  {name}, seed {seed}: {len(done)} of {len(work)}", flush=True)
-    return [done[job.task.name, seed] for job in found for seed in seeds]
+        running = [pool.submit(run_job, cache, job, seed, plan) for seed, job in work]
+        for number, future in enumerate(as_completed(running), start=1):
+            outcome = future.result()
+            print(f"{time.monotonic() - started:6.0f} s  {outcome.task}, seed {outcome.seed}: {number} of {len(work)}", flush=True)
+            yield outcome
 
 
 def _prior_times(cache: Path, found: Sequence[Job], seed: int, plan: Plan) -> list[float]:
@@ -96,8 +118,8 @@ def _prior_times(cache: Path, found: Sequence[Job], seed: int, plan: Plan) -> li
     return []
 
 
-def _print_tables(table: dict[str, list[dict[str, object]]]) -> None:
-    for name in ("methods", "regret1 by task", "tau by task", "intervals", "traps", "race", "labels"):
+def _print_tables(table: Mapping[str, list[dict[str, Any]]]) -> None:
+    for name in ("starting table", "methods", "regret1 by task", "tau by task", "intervals", "traps", "race", "labels", "bars"):
         rows = table.get(name, [])
         if rows:
             columns = list(dict.fromkeys(key for row in rows for key in row))

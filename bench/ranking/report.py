@@ -36,16 +36,19 @@ def headline(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.mode == "unseen" and row.size == MAIN_SIZE and not row.trap]
 
 
-def figures(rows: Sequence[Row], prior_ms: Sequence[float] = ()) -> Figures:
-    """All figures, over all tasks and for each task. prior_ms: times of the prior order over a very large catalog."""
+def prior_figure(milliseconds: Sequence[float]) -> Figures:
+    """Times of the prior order over a very large catalog."""
+    return {"prior100k_p95_ms": round(float(np.quantile(milliseconds, 0.95)), 2)} if milliseconds else {}
+
+
+def figures(rows: Sequence[Row]) -> Figures:
+    """All figures that rows tell, over all tasks and for each task."""
     found = _figures_of(rows)
     tasks = by(rows, lambda row: row.task)
     found["tasks"] = len(by(headline(rows), lambda row: row.task))
     for name, keys in (("", (ANCHOR, A_ONLY)), ("anchor.", (ANCHOR,)), ("a_only.", (A_ONLY,))):
         beaten = [all(_beats(headline(part), key, ADAPTIVITY) for key in keys) for part in tasks.values()]
         found[f"{name}tasks_beating_adaptivity"] = sum(beaten)
-    if prior_ms:
-        found["prior100k_p95_ms"] = round(float(np.quantile(prior_ms, 0.95)), 2)
     for task, part in tasks.items():
         found |= {f"task.{task}.{name}": value for name, value in _figures_of(part).items()}
     return found
@@ -138,8 +141,10 @@ def _ordered(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 def _by_task(rows: Sequence[Row], figure: str) -> Table:
     table: Table = []
+    tasks = list(by(rows, lambda row: row.task))
     for method, part in _ordered(rows):
-        cells = {task: mean(of_task, figure) for task, of_task in by(part, lambda row: row.task).items()}
+        of_task = by(part, lambda row: row.task)
+        cells = {task: mean(of_task.get(task, []), figure) for task in tasks}
         table.append({"method": method, **{task: None if cell is None else round(cell.value, 3) for task, cell in cells.items()}})
     return table
 

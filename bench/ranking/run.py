@@ -26,7 +26,7 @@ from gpuworker.zoo.recipes import MODELS
 from gpuworker.zoo.sources import Unusable
 from gpuworker.zoo.tasks import Skipped
 
-TRAP_TARGETS = 4
+TRAP_TARGETS = 3
 CLEAN, FEW_SAMPLES, LABEL_SHIFT = "clean", "few_samples", "label_shift"
 RACE, LABELS = "race", "labels"
 """Rows that stand apart from the ranking of whole catalogs, beside those of TRAPS."""
@@ -41,13 +41,13 @@ class Plan:
     modes: tuple[Mode, ...] = ("unseen", "seen")
     kinds: tuple[Kind, ...] = ("natural", "shifted")
     sizes: tuple[int, ...] = SIZES
-    traps: bool = False
-    labels: bool = False
+    traps: bool = True
+    labels: bool = True
     models: int = MODELS
     most_targets: int = 1_000
 
 
-QUICK = Plan(modes=("unseen",), sizes=(MAIN_SIZE,), models=24, most_targets=3)
+QUICK = Plan(modes=("unseen",), sizes=(MAIN_SIZE,), traps=False, labels=False, models=24, most_targets=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a catalog may hold that must not decide a search: transformations of an episode's arrays, in the order of the ranking notes.
+"""What a catalog may hold that must not decide a search: transformations of an episode's arrays.
 
 Only what a publisher or an operator could bring about is changed; the truth follows where a model's answers change.
 """
