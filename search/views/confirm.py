@@ -24,7 +24,8 @@ from search.previews import previews
 from search.views.pages import is_partial, person, signed_in, tell
 
 SHOWN = 8
-BUTTONS = 9  # labels with a key of their own; more than these get a field to find them by
+BUTTONS = 9  # labels that get keys by their number; more than these get a field to find them by
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,8 @@ def _context(user: User, search: Search) -> dict[str, Any]:
     return shared | {
         "ask": ask,
         "item": _item(search, ask),
-        "choices": choices(search),
-        "many": len(search.labels) > BUTTONS,
+        "choices": (shown := choices(search)),
+        "many": not shown[0].key,
         "standings": standings(found),
         "verdict": verdict(found.belief),
         "leader": found.candidates[found.belief.leader],
@@ -144,8 +145,11 @@ def _name(search: Search, label: int | None) -> str:
 
 
 def choices(search: Search) -> list[Choice]:
-    few = len(search.labels) <= BUTTONS
-    return [Choice(number, str(name), str(number + 1) if few else "") for number, name in enumerate(search.labels)]
+    """Keys are the labels' numbers, or the labels themselves where all of them are digits; none where there are more labels than keys."""
+    names = [str(name) for name in search.labels]
+    if all(name in DIGITS for name in names):
+        return [Choice(number, name, name) for number, name in enumerate(names)]
+    return [Choice(number, name, str(number + 1) if len(names) <= BUTTONS else "") for number, name in enumerate(names)]
 
 
 def standings(found: Round) -> list[Standing]:

@@ -156,3 +156,11 @@ def test_rest_refuses_labels_by_name_and_says_which_there_are(alice: User, finis
     assert answer.status_code == 422
     assert "cat, dog, horse" in answer.json()["detail"]
     assert api.post(labels, {"ticket": ticket, "label": None, "weight": 9}, format="json").status_code == 400
+
+
+def test_digits_are_their_own_keys(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
+    """Whoever sees a 7 presses 7, and not the 8 that its place would have."""
+    search = run(make_search(alice, samples, versions, labels=[str(n) for n in range(10)]))
+    text = client_for(alice).get(page(search)).content.decode()
+    assert 'value="7" data-label-name="7" data-key="7"' in text
+    assert "data-label-find" not in text
