@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.ranking.coda import coda
 from bench.ranking.episodes import Episode
 from gpuworker.core.labelling import Label, believe, contest, pick
 from gpuworker.core.probes import settle
@@ -34,6 +35,14 @@ def label_scores(episode: Episode) -> Iterator[tuple[str, int, Scores]]:
     for name, method in methods.items():
         for draw in range(DRAWS):
             yield name, draw, method(draw)
+    # Seconds for each episode, and all but the same in every draw.
+    yield "coda", 0, _held(coda(_probabilities(episode), episode.answers, BUDGETS, 0))
+
+
+def _probabilities(episode: Episode) -> F64:
+    """(M, n, C)."""
+    table = np.exp(np.stack([view.log_probs for view in episode.candidates if view.log_probs is not None]).astype(np.float64))
+    return np.asarray(table / table.sum(2, keepdims=True))
 
 
 def expert_words(episode: Episode) -> dict[str, F64]:

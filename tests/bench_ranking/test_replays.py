@@ -65,7 +65,7 @@ def test_samples_may_run_out() -> None:
 
 def test_every_method_scores_every_candidate_at_every_budget(episode: Episode) -> None:
     seen = list(label_scores(episode))
-    assert {name for name, _, _ in seen} == {"modelshop", "random_labels", "model_selector"}
+    assert {name for name, _, _ in seen} == {"modelshop", "random_labels", "model_selector", "coda"}
     for _, _, scores in seen:
         assert all(scores[budget].shape == episode.truth.shape and np.isfinite(scores[budget]).all() for budget in BUDGETS)
 
