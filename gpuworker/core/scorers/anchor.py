@@ -57,7 +57,7 @@ class Judged:
         """(M, M) covariance of what chance adds, the samples being a few of many, to what as many as a pseudo-target's had added to the
         errors that the calibration measured."""
         beyond = max(0.0, 1 - self.votes.shape[1] / MEASURED_ON)
-        return beyond * sampling_covariance(self.metric, self.posterior.mixed, self.votes, self.pairs)
+        return np.asarray(beyond * sampling_covariance(self.metric, self.posterior.mixed, self.votes, self.pairs))
 
     def covariance(self, calibration: Calibration) -> F64:
         """(M, M) of predicted minus true quality, for differences: models that answer alike err alike."""
