@@ -70,7 +70,8 @@ def run_slice(lease: Lease) -> None:
                     give_way()
     with lease.write():
         ProbeSlice.objects.kept().filter(pk=piece.pk).update(answered=timezone.now())
-        if not Job.objects.filter(kind=PROBE_RUN, state__in=LIVE).exclude(pk=lease.job.pk).exists():
+        others = ProbeSlice.objects.filter(set_key=piece.set_key).exclude(pk=piece.pk)
+        if not Job.objects.filter(kind=PROBE_RUN, state__in=LIVE, subject_id__in=others.values("pk")).exists():
             calibrations_start(piece.set_key)
 
 

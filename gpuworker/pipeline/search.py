@@ -36,7 +36,8 @@ from search.services import search_end
 
 log = logging.getLogger(__name__)
 CHUNK = 256
-FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running
+FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running, or more where a board takes long:
+BOARD_SHARE = 5.0  # at most one part in so many of that time goes into boards
 
 
 def run_search(lease: Lease) -> None:
@@ -132,7 +133,7 @@ class SearchRun:
     def measure(self) -> None:
         """Run what is missing, rung by rung. On a stop the board of what is there is saved before the search ends."""
         self.versions: dict[int, RunnableVersion] = {}
-        last_board = time.monotonic()
+        next_board = time.monotonic() + FIRST_BOARDS_EVERY
         with Runner(self.search.sample_set.batch_path) as self.runner:
             try:
                 for event in self._race():
@@ -140,15 +141,15 @@ class SearchRun:
                     match event:
                         case Planned():
                             self.lease.progress(0.0, f"{len(self.candidates)} candidates")
-                        case Measured() if time.monotonic() - last_board > FIRST_BOARDS_EVERY:
+                        case Measured() if (begun := time.monotonic()) > next_board:
                             self._first_board()
-                            last_board = time.monotonic()
+                            now = time.monotonic()
+                            next_board = now + max(FIRST_BOARDS_EVERY, BOARD_SHARE * (now - begun))
                         case Failed(index, error):
                             self._fail(index, error)
                         case Scored(rung, scored):
                             self._save(scored, rung)
                             self.left |= {index: scored.rows[index] for index in scored.left}
-                            last_board = time.monotonic()
             except Cancelled:
                 self._save(self._board(), last=True)
                 raise

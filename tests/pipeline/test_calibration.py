@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import Membership, Role, Team, User
-from catalog import services
+from catalog import dispatch, services
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion
 from gpuworker.core.probes.calibration import LEVELS, Calibration
@@ -114,3 +114,14 @@ def test_a_choice_for_everybody_is_measured_too(models: list[ModelVersion], team
     [job] = waiting()
     work(job)
     assert calibration.calibrations_start(key) == 0
+
+
+def test_runs_for_other_labels_do_not_hold_it_back(models: list[ModelVersion]) -> None:
+    Job.objects.filter(kind="catalog.calibrate").delete()
+    again = dispatch.probe_run(piece=models[0].probe_slice)
+    same = Job.objects.create(kind="catalog.probe_run", subject_id=models[1].probe_slice.pk, label="same", lease_until=again.lease_until)
+    assert work(again).state == JobState.SUCCEEDED and waiting() == [], "the last run of the set will ask for it"
+    same.delete()
+    Job.objects.create(kind="catalog.probe_run", subject_id=10**9, label="another set", lease_until=again.lease_until)
+    assert work(dispatch.probe_run(piece=models[0].probe_slice)).state == JobState.SUCCEEDED
+    assert len(waiting()) == 1
