@@ -88,6 +88,7 @@ VIEWS = [
     View("accounts:tokens", "/settings/tokens/"),
     View("accounts:team_list", "/settings/teams/"),
     View("accounts:team_detail", "/settings/teams/demo/", who="operator"),
+    View("catalog:calibration_list", "/operate/calibration/", who="operator"),
     View("accounts:audit", "/operate/audit/", who="operator"),
     View("jobs:detail", "/jobs/{job}/"),
     View("jobs:workers", "/operate/workers/", who="operator"),
