@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("formats", "ranking", "web")
+NAMES = ("engine", "formats", "ranking", "web")
 
 
 def main(argv: list[str]) -> int:

@@ -268,6 +268,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "model-limits": model_limits,
     "sample-limits": sample_limits,
     "rest": rest,
+    "bench-engine": bench("engine"),
     "bench-formats": bench("formats"),
     "bench-web": bench("web"),
 }

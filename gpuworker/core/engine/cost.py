@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ def _term(value: Mapping[str, float], term: Sequence[str]) -> float:
     return result
 
 
+@cache
 def _prior(family: str) -> Curve:
     terms = tuple(((name,), _PRIOR.get(name, 1e-6)) for name in AMOUNTS[family])
     return Curve(2e-3, terms, (), 1.0)

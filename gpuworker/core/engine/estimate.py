@@ -14,6 +14,7 @@ from gpuworker.core.engine.work import AMOUNTS
 _TEMPORARIES = frozenset(
     {"softplus", "mish", "where", "prelu", "resize", "lp_normalize", "tree_ensemble", "hard_sigmoid", "selu", "thresholded_relu"}
 )
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 Amounts = tuple[float, ...]
 Entry = tuple[str, Amounts, int]
 """Cost class, amounts in the order of AMOUNTS, how many times."""
@@ -155,12 +156,14 @@ def _scratch(trace: Trace, width: int, given: Sequence[int], made: int) -> int:
     if trace.packed:
         # Packed convolutions read channels-last as it is; what lies member by member is first put side by side.
         return sum(size for size, lie in zip(given, trace.lies, strict=False) if lie == "stack")
-    if name in ("lstm", "gru", "rnn"):
-        return 6 * made + total
+    if name in _GATES:
+        return _recurrent_scratch(trace, width, total, made)
     if name in _TEMPORARIES:
         return made + total
     if name in (CONV, "conv", "conv_transpose", "max_pool", "avg_pool"):
         return max(total, made)
+    if name in ("linear", LINEAR):
+        return total if trace.lies[0] == "wide" else 0
     if width > 1 and any(lie in ("wide", "stack") for lie in trace.lies) and name not in POINTWISE and name not in BINARY:
         return total
     if name in ("matmul", "einsum"):
@@ -170,6 +173,15 @@ def _scratch(trace: Trace, width: int, given: Sequence[int], made: int) -> int:
     if name == "embedding":
         return 2 * total
     return made // 16 if name in ("layer_norm", "rms_norm", "group_norm", "instance_norm") else 0
+
+
+def _recurrent_scratch(trace: Trace, width: int, total: int, made: int) -> int:
+    """What the gates of all time steps take, and the buffers of single steps: 21 of them in torch's kernel, 5 in the merged one."""
+    dims = trace.step.operands[0].dims
+    steps = max(1, round(dims[1 if trace.step.kind.attributes["batch_first"] else 0][0]))
+    if width > 1 and trace.step.kind.name != "rnn":
+        return (_GATES[trace.step.kind.name] + 1) * made + 5 * made // steps
+    return 6 * made + total + 21 * made // steps
 
 
 def _bytes(facts: ValueFacts, lie: str | None, width: int, samples: int, length: int) -> int:

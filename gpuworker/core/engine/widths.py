@@ -56,6 +56,7 @@ class Widths:
         self._graph, self._codes, self._cost, self._options = graph, codes, cost, options
         self._length, self._keep, self._room = length, keep, options.budget - keep
         self._choices: dict[tuple[int, int, int, tuple[bool, ...]], Choice] = {}
+        self._turns: dict[tuple[str, int], float] = {}
         self._pieces: dict[tuple[str, int, int, tuple[Lie, ...], tuple[bool, ...]], _Piece] = {}
 
     def choice(self, siblings: Sequence[Branch], samples: int) -> Choice:
@@ -131,10 +132,13 @@ class Widths:
     def _turn_ms(self, form: Form, stage: int, count: int, samples: int) -> float:
         """Copying what stands between two stages, for all siblings, and starting one more piece each."""
         span = form.span(stage, stage + 1)
-        code = self._codes.single(span, self._options.target, Sizes(samples, self._length))
-        elements = input_bytes(code, samples, self._length) / 4
-        rows: list[list[Entry]] = [[("copy", (count * elements,), 1)], [("piece", (1.0, 8.0), count)]]
-        return self._cost.ms(rows)[0]
+        key = span.code_key, samples
+        if key not in self._turns:
+            code = self._codes.single(span, self._options.target, Sizes(samples, self._length))
+            elements = input_bytes(code, samples, self._length) / 4
+            rows: list[list[Entry]] = [[("copy", (elements,), 1)], [("piece", (1.0, 8.0), 1)]]
+            self._turns[key] = self._cost.ms(rows)[0]
+        return count * self._turns[key]
 
     def _segments(self, form: Form, size: int, samples: int, own: tuple[bool, ...], segments: tuple[Segment, ...]) -> Choice:
         """What one part of `size` siblings costs."""

@@ -1,0 +1,170 @@
+"""How well the cost model predicts networks it has not seen, in time and memory, and what a wrong prediction costs a plan."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from bench.engine.contenders import TEMPLATES
+from bench.engine.networks import Network, Perceptron, Recurrent, ResNet, Transformer, family
+from bench.engine.workloads import ALL
+from gpuworker.core.engine.calibrate import clock_of, invented, siblings, timed
+from gpuworker.core.engine.code import Code, Codes, Sizes
+from gpuworker.core.engine.cost import CostModel, Observation, fit
+from gpuworker.core.engine.estimate import peak_bytes, work
+from gpuworker.core.engine.execute import Group, Segment, Values
+from gpuworker.core.engine.kernels import Target
+from gpuworker.core.engine.prepare import Prepared
+from gpuworker.core.engine.stages import branches
+from gpuworker.core.engine.templates import RESULTS
+
+HELD_OUT = "perceptron"
+SHARE = 0.1
+REPEATS = 5
+WIDTHS = (1, 4, 8)
+FAMILIES: Mapping[str, list[tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
+    "perceptron": [(partial(Perceptron, width, layers), (64,)) for width in (64, 256, 512) for layers in (2, 4)],
+    "resnet": [(partial(ResNet, blocks, width), (3, side, side)) for blocks, width, side in ((1, 8, 32), (1, 16, 24), (2, 16, 32))],
+    "transformer": [(partial(Transformer, width, 4, layers, 16), (16, 64)) for width in (64, 128) for layers in (1, 2, 3)],
+    "recurrent": [(partial(Recurrent, width), (steps, 64)) for width in (32, 64) for steps in (16, 32)],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One cell of the grid: a network, so many samples, so many siblings as one."""
+
+    family: str
+    network: Network
+    samples: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What was measured. ms: of one run. peak: bytes given out beyond inputs and weights; 0 where they cannot be counted."""
+
+    point: Point
+    code: Code
+    ms: float
+    peak: int
+
+
+def grid(quick: bool) -> list[Point]:
+    """Families by sizes by samples by widths. quick: two sizes of each family."""
+    points = []
+    for name, rows in FAMILIES.items():
+        for make, shape in rows[:2] if quick else rows:
+            (network,) = family(make, shape, [ALL])
+            points += [Point(name, network, samples, width) for samples in (1, 8, 64) for width in WIDTHS]
+    return points
+
+
+def measure(point: Point, target: Target) -> Cell:
+    """Run one cell, warm."""
+    graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
+    shapes = {key: (w.dtype, w.shape) for m in graph.models for key, w in zip(m.weights, m.program.weights, strict=True)}
+    prepared = Prepared(graph, lambda key: invented(*shapes[key]), target.device, 1 << 30)
+    (item,) = point.network.program.inputs
+    x = invented(item.dtype, (point.samples, *(size or 1 for size in item.shape[1:]))).to(target.device)
+    own = branches(graph)
+    group = Group(prepared, Codes(), target, Sizes(point.samples, 0), own, [Segment(0, own[0].form.stages, point.width)])
+
+    def run() -> Code:
+        values: Values = {graph.feeds["x"] * RESULTS: x}
+        (bound,) = group.run(values, frozenset())
+        return bound.code
+
+    code, clock, times = run(), clock_of(target.device), []
+    for _ in range(REPEATS):
+        started = clock()
+        run()
+        times.append(1000 * (clock() - started))
+    return Cell(point, code, statistics.median(times), allocated(run) if target.device == "cpu" else 0)
+
+
+def allocated(run: Callable[[], object]) -> int:
+    """Most bytes the allocator had given out at once during the call."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    alive = most = 0
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        most = max(most, alive)
+    return most
+
+
+def fitted(points: list[Point], target: Target) -> tuple[CostModel, set[int]]:
+    """A model from a random tenth (at least three) of the cells of each family but one, and the places of those cells."""
+    source = random.Random(5)  # noqa: S311 - a sample of cells
+    chosen: set[int] = set()
+    for name in FAMILIES:
+        here = [place for place, point in enumerate(points) if point.family == name]
+        if name != HELD_OUT:
+            chosen |= set(source.sample(here, max(3, round(SHARE * len(here)))))
+    rows: list[Observation] = []
+    for place in sorted(chosen):
+        point = points[place]
+        graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
+        rows += timed(graph, target, point.samples, point.width)
+    return fit(target.device, rows), chosen
+
+
+def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Figures, and a table by family."""
+    points = grid(quick)
+    model, chosen = fitted(points, target)
+    cells = [measure(point, target) for place, point in enumerate(points) if place not in chosen]
+    predicted = np.array([model.ms(work(cell.code, cell.point.samples, 0))[0] for cell in cells])
+    actual = np.array([cell.ms for cell in cells])
+    error = np.abs(predicted - actual) / actual
+    peaks = np.array([peak_bytes(cell.code, cell.point.samples, 0) for cell in cells], float)
+    given = np.array([cell.peak for cell in cells], float)
+    large = given > 1 << 20  # below a MiB it is the allocator's rounding that is measured
+    off = (peaks[large] - given[large]) / given[large]
+    figures = {
+        "cost.rank_corr": float(spearmanr(predicted, actual).statistic),
+        "cost.mean_error": float(error.mean()),
+        "cost.memory_error": float(np.abs(off).mean()) if large.any() else 0.0,
+        "cost.memory_worst_under": float(max(0.0, -off.min())) if large.any() else 0.0,
+        "cost.plan_regret": _regret(cells, predicted, actual),
+    }
+    table = []
+    for name in FAMILIES:
+        here = np.array([cell.point.family == name for cell in cells])
+        if here.any():
+            table.append(
+                {
+                    "family": f"{name} (held out)" if name == HELD_OUT else name,
+                    "cells": int(here.sum()),
+                    "mean error of time": float(error[here].mean()),
+                    "worst": float(error[here].max()),
+                    "rank correlation": float(spearmanr(predicted[here], actual[here]).statistic),
+                }
+            )
+    return figures, table
+
+
+def _regret(cells: list[Cell], predicted: np.ndarray, actual: np.ndarray) -> float:
+    """By how much the width predicted best is slower, per model, than the best one; mean over networks and samples."""
+    grouped: dict[tuple[int, int], list[int]] = {}
+    for place, cell in enumerate(cells):
+        grouped.setdefault((id(cell.point.network), cell.point.samples), []).append(place)
+    lost = []
+    for places in grouped.values():
+        if len(places) > 1:
+            widths = np.array([cells[place].point.width for place in places])
+            chosen = int(np.argmin(predicted[places] / widths))
+            per_model = actual[places] / widths
+            lost.append(float(per_model[chosen] / per_model.min() - 1))
+    return statistics.fmean(lost) if lost else 0.0

@@ -1,0 +1,68 @@
+"""Speed of contenders in interleaved rounds, so that what disturbs the machine disturbs all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.engine.contenders import PEERS, UNMERGED, Engine, Run, Workload
+from gpuworker.core.engine.calibrate import clock_of
+
+
+@dataclass
+class Row:
+    """One workload. ms: median of the rounds by contender. skipped: why a peer did not run. speedup: of the engine over the eager
+    loop, median over pairs. best: over the fastest peer that merges nothing."""
+
+    workload: str
+    samples: int
+    ms: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    speedup: float = 0.0
+    best: float = 0.0
+    difference: float = 0.0
+    widths: str = ""
+    predicted_ms: float = 0.0
+
+    def table(self) -> dict[str, Any]:
+        """One line of the report."""
+        shown: dict[str, Any] = {"workload": self.workload, "samples": self.samples}
+        shown |= {f"{name} ms": self.ms.get(name) for name in ("engine", *PEERS)}
+        shown |= {"over eager": self.speedup, "over best unmerged": self.best, "largest difference": self.difference}
+        shown |= {"widths": self.widths, "predicted ms": self.predicted_ms}
+        return shown | {"skipped": "; ".join(f"{name}: {why}" for name, why in self.skipped.items())}
+
+
+def compare(engine: Engine, workload: Workload, peers: Mapping[str, Callable[[Workload], Run]], rounds: int, seconds: float) -> Row:
+    """Rounds of all contenders one after the other, until there are enough of them or the time is over (at least two)."""
+    row = Row(workload.name, workload.count)
+    run, plan = engine.prepare(workload)
+    row.predicted_ms = plan.predicted.ms
+    merged = sorted({segment.width for part in plan.parts for segment in part.segments})
+    row.widths = "+".join(map(str, merged))
+    contenders: dict[str, Run] = {"engine": run}
+    for name, make in peers.items():
+        try:
+            contenders[name] = make(workload)
+        except (RuntimeError, NotImplementedError) as error:
+            row.skipped[name] = str(error).strip().split("\n")[0][:120]
+    expected = contenders["eager"]()
+    for one, other in zip(run(), expected, strict=True):
+        scale = max(1.0, float(other.abs().max()))
+        row.difference = max(row.difference, float((one.to(other.device) - other).abs().max()) / scale)
+    clock = clock_of(engine.device)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    stop = time.perf_counter() + seconds
+    while len(times["engine"]) < 2 or (len(times["engine"]) < rounds and time.perf_counter() < stop):
+        for name, contender in contenders.items():
+            started = clock()
+            contender()
+            times[name].append(1000 * (clock() - started))
+    row.ms = {name: statistics.median(found) for name, found in times.items()}
+    row.speedup = statistics.median(eager / ours for eager, ours in zip(times["eager"], times["engine"], strict=True))
+    unmerged = [times[name] for name in UNMERGED if name in times]
+    row.best = min(statistics.median(peer / ours for peer, ours in zip(found, times["engine"], strict=True)) for found in unmerged)
+    return row
