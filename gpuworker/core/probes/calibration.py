@@ -46,6 +46,11 @@ class Calibration:
     def quantile(self, table: Literal["every", "leaders", "pairs"], level: float) -> float:
         return float(np.interp(level, LEVELS, getattr(self, table)))
 
+    @property
+    def tail(self) -> float:
+        """How many times as far out as for normal errors the last hundredth of differences lies, at least 1."""
+        return max(1.0, (self.quantile("pairs", 0.98) / 2.326) / max(self.quantile("pairs", 0.9) / 1.645, 1e-9))
+
     def reach(self, scale: F64, order: F64, level: float) -> F64:
         """(M,) scales and predictions -> half-widths that hold at `level`, wider for the first five."""
         every, leaders = self.quantile("every", level), self.quantile("leaders", level)

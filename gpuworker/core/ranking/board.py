@@ -163,7 +163,9 @@ def _places(
 ) -> Standing | None:
     """Places among the candidates that ran; None where one of them has no prediction, since it could be the best."""
     if judged is not None:
-        return standing(judged.ran, judged.predicted, judged.covariance(calibration), judged.pairs.right, judged.pairs.agreement)
+        return standing(
+            judged.ran, judged.predicted, judged.covariance(calibration), judged.pairs.right, judged.pairs.agreement, calibration.tail
+        )
     if together is not None and len(together.ran):
         return standing(together.ran, together.mean, together.covariance, together.joint_right, together.agreement)
     known = [rows[index] for index in ran if rows[index].predicted is not None and rows[index].low is not None]

@@ -19,7 +19,7 @@ F64 = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Standing:
     """ran: (M,) candidate indexes. better: (M, M) true where the row's candidate is separably better. p_best: (M,).
-    p_close: (M,) probability of coming within one point of the best.
+    p_close: (M,) probability of coming within one point of the best, from above where errors have heavy tails.
 
     mean: (M,) predictions. joint_right, agreement: (M, M) shares over the samples, None without a consensus.
     """
@@ -47,24 +47,33 @@ class Standing:
         return rest[np.lexsort((self.ran[rest], -self.mean[rest]))]
 
 
-def standing(ran: NDArray[np.int64], mean: F64, covariance: F64, joint_right: F64 | None, agreement: F64 | None) -> Standing:
-    """Places from means and the covariance of their errors; two candidates are separable at 90 % two-sided."""
+def standing(
+    ran: NDArray[np.int64], mean: F64, covariance: F64, joint_right: F64 | None, agreement: F64 | None, tail: float = 1.0
+) -> Standing:
+    """Places from means and the covariance of their errors; two candidates are separable at 90 % two-sided.
+
+    tail: how much wider than normal the far ends of the errors are, for p_close.
+    """
     variance = np.diag(covariance)
     apart = np.sqrt(np.maximum(variance[:, None] + variance[None] - 2 * covariance, 0.0))
     better = mean[:, None] - mean[None] > Z * apart + EQUAL
-    return Standing(ran, mean, better, *_chances(mean, covariance), joint_right, agreement)
+    return Standing(ran, mean, better, *_chances(mean, covariance, tail), joint_right, agreement)
 
 
-def _chances(mean: F64, covariance: F64) -> tuple[F64, F64]:
-    """Shares of draws from N(mean, covariance) that each candidate wins, ties sharing the win, and in which it comes within one point."""
+def _chances(mean: F64, covariance: F64, tail: float) -> tuple[F64, F64]:
+    """Shares of draws from N(mean, covariance) that each candidate wins, ties sharing the win, and of draws `tail` times as wide in which
+    it comes within one point."""
     # Drawn best first, so that the order of the candidates does not move the figures.
     order = np.argsort(-mean, kind="stable")
     scale, axes = np.linalg.eigh(covariance[np.ix_(order, order)])
     root = (axes * np.sqrt(np.maximum(scale, 0.0))) @ axes.T
-    draws = mean[order] + np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root
-    gap = draws.max(1, keepdims=True) - draws
-    won = gap <= EQUAL
+    noise = np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root
+    won, wide = _gap(mean[order] + noise) <= EQUAL, _gap(mean[order] + tail * noise)
     best, close = np.empty(len(mean)), np.empty(len(mean))
     best[order] = (won / won.sum(1, keepdims=True)).mean(0)
-    close[order] = (gap <= CLOSE).mean(0)
+    close[order] = (wide <= CLOSE).mean(0)
     return best, close
+
+
+def _gap(draws: F64) -> F64:
+    return np.asarray(draws.max(1, keepdims=True) - draws)

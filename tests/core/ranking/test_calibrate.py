@@ -110,6 +110,13 @@ def test_tables_ascend():
     assert UNCALIBRATED.quantile("leaders", 0.9) >= UNCALIBRATED.quantile("every", 0.9)
 
 
+def test_tails_are_those_of_the_table_and_never_narrower_than_normal():
+    normal = tuple(np.round([0.674, 0.842, 1.036, 1.282, 1.44, 1.645, 1.96, 2.326], 3).tolist())
+    assert replace(UNCALIBRATED, pairs=normal).tail == pytest.approx(1)
+    assert replace(UNCALIBRATED, pairs=(*normal[:-1], 2 * normal[-1])).tail == pytest.approx(2)
+    assert replace(UNCALIBRATED, pairs=(0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 1.0)).tail == 1
+
+
 def test_few_samples_widen_intervals_and_as_many_as_were_measured_on_do_not():
     """Errors that were measured on 250 samples hold the chance of so many already."""
     made = world(7, samples=MEASURED_ON, models=8)

@@ -112,6 +112,10 @@ def test_the_chance_of_being_close_counts_those_within_a_point():
     # One of two whose difference is N(0, 0.02^2): P(difference > -0.01) = 0.69.
     pair = standing(np.arange(2), np.array([0.6, 0.6]), np.diag(np.full(2, 0.0002)), None, None)
     assert pair.p_close == pytest.approx([0.69, 0.69], abs=0.03)
+    # Tails twice as wide: 0.01 is a quarter of a deviation and P = 0.6; who wins is not asked again.
+    wide = standing(np.arange(2), np.array([0.6, 0.6]), np.diag(np.full(2, 0.0002)), None, None, tail=2.0)
+    assert wide.p_close == pytest.approx([0.6, 0.6], abs=0.03)
+    assert wide.p_best.tolist() == pair.p_best.tolist()
 
 
 @pytest.mark.parametrize("cut", (1, 12, 19, 20, 22, 30, 36, 44))
