@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from gpuworker.core.engine.templates import Templates
 
 Tensor = torch.Tensor
 Run = Callable[[], list[Tensor]]
-LEARN = 5
+LEARN = 7
 TEMPLATES = Templates()
 """Kept as a worker keeps them: a structure is analysed once."""
 
@@ -65,11 +65,12 @@ class Engine:
             graph.add(TEMPLATES.model(one.program, "folded"), [name])
         found = branches(graph)
         options = Options(device=self.device, chunk=workload.chunk, budget=budget)
+        exploring = replace(options, explore=True)
 
         def feed(name: str, start: int, stop: int) -> Tensor:
             return workload.samples[name][start:stop]
 
-        def ready() -> tuple[PlanRunner, Plan]:
+        def ready(options: Options) -> tuple[PlanRunner, Plan]:
             made = plan(graph, found, self.cost, self.codes, options, workload.count)
             return PlanRunner(graph, found, made, store.__getitem__, self.codes, cost=self.cost), made
 
@@ -80,15 +81,15 @@ class Engine:
                     rows[event.model].append(event.outputs["y"])
             return [part[0] if len(part) == 1 else torch.cat(part) for part in rows]
 
-        runner, made = ready()
+        runner, made = ready(options)
         for _ in range(LEARN):
             once(runner)
             once(runner)
-            again, after = ready()
+            again, after = ready(exploring)
             if [(part.branches, part.segments) for part in after.parts] == [(part.branches, part.segments) for part in made.parts]:
-                made = after
                 break
             runner, made = again, after
+        runner, made = ready(options)
         once(runner)
         return lambda: once(runner), made
 

@@ -16,7 +16,7 @@ from gpuworker.core.engine.stages import Branch
 from gpuworker.core.engine.widths import Choice, Widths
 from gpuworker.core.errors import LimitExceeded
 
-_MANY = 20_000
+_MANY = 2_000
 """Branches beyond which only the largest chunk that fits is looked at."""
 _BIAS = 0.08
 """What curves miss of all pieces alike, as a share."""

@@ -18,6 +18,9 @@ from gpuworker.core.engine.layouts import Lie, alike
 from gpuworker.core.engine.plan import Options
 from gpuworker.core.engine.stages import Branch, Form, StageForm
 
+_HOPE = 0.6
+"""When exploring, a width that was never run is taken to be so much faster than predicted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -56,6 +59,7 @@ class Widths:
         self._graph, self._codes, self._cost, self._options = graph, codes, cost, options
         self._length, self._keep, self._room = length, keep, options.budget - keep
         self._choices: dict[tuple[int, int, int, tuple[bool, ...]], Choice] = {}
+        self._singles: dict[tuple[int, int], float] = {}
         self._turns: dict[tuple[str, int], float] = {}
         self._pieces: dict[tuple[str, int, int, tuple[Lie, ...], tuple[bool, ...]], _Piece] = {}
 
@@ -70,7 +74,10 @@ class Widths:
 
     def single_ms(self, form: Form, samples: int) -> float:
         """One branch by itself."""
-        return self._segments(form, 1, samples, (), (Segment(0, form.stages, 1),)).ms
+        key = form.number, samples
+        if key not in self._singles:
+            self._singles[key] = self._segments(form, 1, samples, (), (Segment(0, form.stages, 1),)).ms
+        return self._singles[key]
 
     def _own(self, siblings: Sequence[Branch]) -> tuple[bool, ...]:
         """For each weight of the form whether the siblings' differ."""
@@ -208,5 +215,5 @@ class Widths:
         for other in sorted(self._options.widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
             near, seen = self._cost.correction(piece_key(code_key, other, samples))
             if seen:
-                return near, 0
+                return near * (_HOPE if self._options.explore and width > 1 else 1.0), 0
         return 1.0, 0
