@@ -30,6 +30,16 @@ def test_weights_make_up_for_the_chances() -> None:
     assert weights.max() <= 2 + 1e-9
 
 
+def test_a_pick_carries_the_weight_of_its_own_chance() -> None:
+    given, _, _ = drawn(4)
+    belief, closed = believe(given, ()), {1, 5, 8}
+    is_open = np.array([item not in closed for item in range(given.samples)])
+    found = [pick(given, belief, closed, seed) for seed in range(10)]
+    chance = chances(given, belief, is_open)
+    assert [one.weight for one in found if one] == pytest.approx([1 / (is_open.sum() * chance[one.item]) for one in found if one])
+    assert len({round(one.weight, 6) for one in found if one}) > 1
+
+
 def test_disputed_samples_are_drawn_more_often() -> None:
     votes = np.zeros((3, 40), np.int16)
     votes[0, :5], votes[1, :5], votes[2, :5] = 0, 1, 2
