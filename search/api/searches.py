@@ -13,16 +13,13 @@ from rest_framework.views import APIView
 
 from catalog.api.serializers import ProblemSerializer
 from search.access import sampleset_for_user, search_for_user
+from search.api.question_serializers import ConstraintsSerializer, PlanAnswerSerializer, SearchCreateSerializer, SearchPlanSerializer
 from search.api.samplesets import NOT_FOUND, REFUSED, api_user, query_number
 from search.api.serializers import (
-    ConstraintsSerializer,
     EventPageSerializer,
     EventSerializer,
-    PlanAnswerSerializer,
     SearchChangeSerializer,
-    SearchCreateSerializer,
     SearchDetailSerializer,
-    SearchPlanSerializer,
     SearchSerializer,
 )
 from search.board import header_context

@@ -21,10 +21,9 @@ from gpuworker.core.modalities import image
 from gpuworker.core.modalities.batches import load_batch, row_digests
 from gpuworker.pipeline import probe_runs, probes
 from gpuworker.pipeline.grounds import grounds_of
-from gpuworker.pipeline.probes import Probes, catalog_probes, features_path, sample_features, with_features
+from gpuworker.pipeline.probes import Probes, catalog_probes, with_features
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
-from search.samplesets import sampleset_delete
 from search.services import search_start
 from tests.catalog.makers import LABELS, SIDE, check, image_spec, make_model, make_version, onnx_bytes
 from tests.conftest import make_user
@@ -390,20 +389,3 @@ def test_a_search_gets_the_probes_its_owner_may_use(pair: tuple[ModelVersion, Mo
     assert grounds_of(foreign).probes is None, "another team's probes"
     services.probe_sharing_set(team=team, public=True, actor=bob)
     assert grounds_of(foreign).probes is not None
-
-
-def test_samples_keep_their_features_beside_the_batch(alice: User) -> None:
-    samples = sample_set(alice, 40)
-    path = features_path(samples)
-    expected = image.features(load_batch(samples.batch_path.read_bytes()))
-    assert path.exists() and samples.size_bytes >= path.stat().st_size + samples.batch_path.stat().st_size
-    found = sample_features(samples)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-3)
-    path.unlink()
-    np.testing.assert_array_equal(sample_features(samples), found)
-    assert path.exists(), "older sets get theirs on first use"
-    probes.features_write(samples, np.zeros((40, 2), np.float16), "image-probe/0")
-    np.testing.assert_array_equal(sample_features(samples), found)
-    sampleset_delete(sample_set=samples, actor=alice)
-    assert not path.exists()

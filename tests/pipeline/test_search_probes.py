@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from django.template.loader import render_to_string
 
@@ -11,13 +12,17 @@ from accounts.models import Membership, Role, Team, User
 from catalog import services
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion
+from gpuworker.core.modalities import image
+from gpuworker.core.modalities.batches import load_batch
 from gpuworker.core.probes.calibration import UNCALIBRATED
 from gpuworker.pipeline import grounds, probes
 from gpuworker.pipeline.lease import run_job
+from gpuworker.pipeline.probes import features_path, sample_features
 from gpuworker.pipeline.search import run_search, search_ended
 from jobs.models import Job, JobState
 from search.board import header_context
 from search.models import SampleSet, Search
+from search.samplesets import sampleset_delete
 from search.services import search_start
 from tests.conftest import make_user
 from tests.pipeline.test_probes import N, approved, run_jobs
@@ -154,3 +159,20 @@ def test_a_stored_calibration_makes_the_intervals(models: list[ModelVersion], sh
     assert "has not been measured yet" not in header(second)
     spans = [[row.high - row.low for row in search.candidates.order_by("version")] for search in (first, second)]
     assert all(new > old for old, new in zip(*spans, strict=True))
+
+
+def test_samples_keep_their_features_beside_the_batch(alice: User) -> None:
+    samples = sample_set(alice, 40)
+    path = features_path(samples)
+    expected = image.features(load_batch(samples.batch_path.read_bytes()))
+    assert path.exists() and samples.size_bytes >= path.stat().st_size + samples.batch_path.stat().st_size
+    found = sample_features(samples)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    path.unlink()
+    np.testing.assert_array_equal(sample_features(samples), found)
+    assert path.exists(), "older sets get theirs on first use"
+    probes.features_write(samples, np.zeros((40, 2), np.float16), "image-probe/0")
+    np.testing.assert_array_equal(sample_features(samples), found)
+    sampleset_delete(sample_set=samples, actor=alice)
+    assert not path.exists()
