@@ -168,3 +168,19 @@ def test_siblings_of_one_structure_share_all_compiled_code() -> None:
     graph = siblings(model, 6)
     assert len({branch.form.number for branch in branches(graph)}) == 1
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_a_width_that_was_never_run_is_tried_when_exploring() -> None:
+    models = [nets.net(nets.MLP, seed) for seed in range(4)]
+    options = Options(layout="plain", chunk=4, widths=(1, 4))
+    bench = Bench(models, nets.samples(models[0][0], 4), options, cost=_cost(gemm=1.0, bmm=11.0, piece=3.0))
+    assert {part.width for part in bench.plan.parts} == {1}
+    whole = bench.branches[0].form.span(0, 3)
+    bench.cost.observe(f"{whole.code_key}:1:2", 6.0, 6.0)
+    assert {part.width for part in bench.planned().parts} == {1}
+    bench.options = replace(options, explore=True)
+    # Merged it is predicted to take 3 + 1 + 2 x 11 against 4 x (3 + 3); what is hoped for is far less.
+    assert {part.width for part in bench.planned().parts} == {4}
+    for _ in range(3):
+        bench.cost.observe(f"{whole.code_key}:4:2", 26.0, 26.0)
+    assert {part.width for part in bench.planned().parts} == {1}

@@ -1,0 +1,99 @@
+"""The cost model: what it learns, where it stops trusting itself, and that it can be stored."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from gpuworker.core.engine.calibrate import KINDS, siblings, timed
+from gpuworker.core.engine.cost import CostModel, Observation, fit
+from gpuworker.core.engine.kernels import Target
+from gpuworker.core.engine.work import AMOUNTS
+from tests.core.engine.running import TEMPLATES
+
+
+def _rows(count: int = 60) -> list[Observation]:
+    """Products that take 2 microseconds a thousand multiply-adds and 1 a thousand elements written, 5 at least; exact."""
+    source, rows = random.Random(0), []  # noqa: S311
+    for _ in range(count):
+        flops, read, written, weights = (10 ** source.uniform(3, 6) for _ in range(4))
+        rows.append(Observation((("gemm", (flops, read, written, weights), 1),), max(5e-3, 2e-6 * flops + 1e-6 * written)))
+    return rows
+
+
+def test_it_finds_the_amounts_that_count() -> None:
+    model = fit("cpu", _rows())
+    names = {name for term, _ in model.curves["gemm"].terms for name in term}
+    assert {"flops", "written"} <= names
+    for entries, ms in _rows(100)[60:]:
+        assert model.ms([entries])[0] == pytest.approx(ms, rel=0.2)
+
+
+def test_prediction_never_falls_when_work_grows() -> None:
+    model = fit("cpu", _rows())
+    last = 0.0
+    for size in (1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10):
+        ms, _ = model.ms([[("gemm", (size, size, size, size), 1)]])
+        assert ms >= last
+        last = ms
+
+
+def test_beyond_what_was_measured_it_grows_in_proportion() -> None:
+    model = fit("cpu", _rows())
+    largest = model.curves["gemm"].hull
+    inside, _ = model.ms([[("gemm", largest, 1)]])
+    outside, _ = model.ms([[("gemm", tuple(100 * amount for amount in largest), 1)]])
+    assert outside == pytest.approx(100 * inside)
+
+
+def test_a_class_never_measured_has_a_cost_and_a_wide_interval() -> None:
+    ms, variance = CostModel("cpu").ms([[("norm", (1e6, 1e4), 1)]])
+    assert ms > 0
+    assert variance**0.5 >= ms
+
+
+def test_what_a_fused_call_does_after_its_layer_is_not_counted_twice() -> None:
+    gemm, light = ("gemm", (1e5, 1e3, 1e3, 1e4), 1), ("light", (1e3, 1e3), 1)
+    alone = [Observation((gemm,), 1.0), Observation((light,), 0.5)] * 4
+    both = [Observation((gemm, light), 1.5)] * 4
+    model = fit("cpu", [*alone, *both])
+    assert model.ms([[gemm]])[0] == pytest.approx(1.0, rel=0.05)
+    assert model.ms([[gemm, light]])[0] == pytest.approx(1.5, rel=0.05)
+
+
+def test_corrections_follow_real_runs_and_bend_outliers_back() -> None:
+    model = CostModel("cpu")
+    assert model.correction("piece") == (1.0, 0)
+    for _ in range(20):
+        model.observe("piece", 10.0, 20.0)
+    assert model.correction("piece")[0] == pytest.approx(2.0, rel=1e-6)
+    model.observe("piece", 10.0, 1e6)
+    assert model.correction("piece")[0] < 2.5
+    model.observe("piece", 10.0, 0.0)
+    assert model.correction("piece")[1] == 21
+
+
+def test_it_survives_json_and_refuses_another_version() -> None:
+    model = fit("cpu", _rows())
+    model.observe("piece", 1.0, 3.0)
+    document = json.loads(json.dumps(model.to_json()))
+    again = CostModel.from_json(document)
+    assert again == model
+    with pytest.raises(ValueError, match="another version"):
+        CostModel.from_json(document | {"version": 0})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_of_the_sweep_is_timed_call_by_call(kind: str) -> None:
+    program, _ = KINDS[kind](random.Random(1))  # noqa: S311
+    graph = siblings(TEMPLATES.model(program, "folded"), 2)
+    rows = list(timed(graph, Target("cpu", "fast"), 2, 2))
+    assert all(row.ms > 0 for row in rows)
+    assert any(row.entries[0][0] == "piece" for row in rows)
+    for row in rows:
+        for family, amounts, times in row.entries:
+            assert len(amounts) == len(AMOUNTS[family])
+            assert min(amounts, default=0) >= 0
+            assert times >= 1
