@@ -1,6 +1,6 @@
 """Many models on the same samples as one plan, against the loops it replaces.
 
-    ./dev bench engine --out FILE [--data FOLDER] [--device cuda] [--quick] [--no-compile]
+    ./dev bench engine --out FILE [--data FOLDER] [--device cuda] [--quick] [--no-compile] [--only SECTION ...]
 
 Every workload runs in interleaved rounds: the engine, the eager loop, the loop over folded and channels-last modules, the loop over
 `torch.compile`d modules, and `torch.vmap`. One thread each; its processor time counts, so that a busy machine blurs little. The
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gpuworker.core.engine.calibrate import calibrate
 from gpuworker.core.engine.kernels import Target
 
 BATCHES = (1, 8, 64, 256)
+SECTIONS = ("speed", "mix", "hundred", "cost", "scale")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--device", default="cpu", help="cpu or cuda")
     found.add_argument("--quick", action="store_true", help="fewer rounds, sizes and peers: minutes, and rougher figures")
     found.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes most of the time")
+    found.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections alone")
     return found
 
 
@@ -49,54 +51,75 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    quick, device = options.quick, options.device
-    rounds, seconds = (3, 6.0) if quick else (9, 30.0)
-    print("calibrating", flush=True)
-    engine = Engine(calibrate(Target(device, "fast"), seconds=8.0 if quick else 20.0), device)
-    out = {"compiled": "--no-compile"} if options.no_compile else {}
-    out |= {"compiled": "--quick", "vmap": "--quick"} if quick else {}
-    peers = {name: make for name, make in PEERS.items() if name not in out}
-    skipped = [{"peer": name, "left out by": why} for name, why in out.items()]
+    bench = Bench(options.device, options.quick, options.no_compile, options.data)
+    for name in options.only or SECTIONS:
+        print(name, flush=True)
+        getattr(bench, name)()
+        # Written after every section: an interrupted run keeps what it has.
+        write_report(options.out, "engine", bench.figures, bench.tables)
+    print("\n".join(f"{name} {value:.4g}" for name, value in bench.figures.items()))
+    return 0
 
-    def run(workload: Workload, among: dict[str, Callable[[Workload], Run]] = peers) -> Row:
-        row = compare(engine, _on(workload, device), among, rounds, seconds)
+
+class Bench:
+    """One run: its engine, and the figures and tables so far. Each section is a method."""
+
+    def __init__(self, device: str, quick: bool, no_compile: bool, data: Path | None) -> None:
+        self.device, self.quick, self.data = device, quick, data
+        self.rounds, self.seconds = (3, 6.0) if quick else (9, 30.0)
+        self.engine = Engine(calibrate(Target(device, "fast"), seconds=8.0 if quick else 20.0), device)
+        out = {"compiled": "--no-compile"} if no_compile else {}
+        out |= {"compiled": "--quick", "vmap": "--quick"} if quick else {}
+        self.peers = {name: make for name, make in PEERS.items() if name not in out}
+        self.figures: dict[str, float] = {}
+        self.tables: dict[str, list[dict[str, Any]]] = {
+            "run": [{"device": device, "quick": quick, "rounds at most": self.rounds, "peers": ", ".join(self.peers)}],
+            "left out": [{"peer": name, "by": why} for name, why in out.items()],
+        }
+
+    def speed(self) -> None:
+        """Sets of models that have a bar of their own."""
+        rows = self.tables["speed"] = []
+        for name, (make, bar) in BARS.items():
+            row = self._compare(make(), self.peers)
+            self.figures[f"{name}.speedup"] = row.speedup
+            rows.append(row.table() | {"bar over eager": bar})
+
+    def mix(self) -> None:
+        """Any kind of set at any batch size, and fine-tunes of a real file."""
+        rows = [self._compare(workload, self.peers) for workload in any_batch(BATCHES[:2] if self.quick else BATCHES, 8)]
+        if self.data is not None and (real := onnx_workload(self.data)) is not None:
+            rows.append(self._compare(real, {"eager": self.peers["eager"]}))
+        self.figures["worst_vs_best_unmerged"] = min(row.best for row in rows)
+        self.figures["median_vs_best_unmerged"] = statistics.median(row.best for row in rows)
+        self.tables["any mix, any batch (bar: 0.97 x best unmerged)"] = [row.table() for row in rows]
+
+    def hundred(self) -> None:
+        """The catalog of a team: 100 models of six architectures."""
+        without = {name: make for name, make in self.peers.items() if name != "vmap"}
+        row = self._compare(mixture(250 if self.quick else 1000), without)
+        self.figures["mix100.speedup"] = row.speedup
+        self.tables["100 models, 10 heads, 20 partial, 70 full (bar: 1.5 x eager)"] = [row.table()]
+
+    def cost(self) -> None:
+        """Predicted against measured."""
+        found, families = cost_figures(Target(self.device, "fast"), self.quick)
+        self.figures |= found
+        self.tables["cost model by family"] = families
+
+    def scale(self) -> None:
+        """Thousands of models planned and stored, and a process for each."""
+        seconds, planned = planning(5000, self.engine.cost)
+        ratio, stored = deduplicated(100 if self.quick else 1000)
+        self.figures |= {"plan5000_s": seconds, "dedup.ratio": ratio}
+        self.tables["planning"], self.tables["stored fine-tunes"] = [planned], [stored]
+        process = process_seconds(heads(8, 1))
+        self.tables["process per model"] = [{"peer": "one process per model", "seconds per model (start, run, end)": process}]
+
+    def _compare(self, workload: Workload, peers: Mapping[str, Callable[[Workload], Run]]) -> Row:
+        row = compare(self.engine, _on(workload, self.device), peers, self.rounds, self.seconds)
         print(f"{row.workload}: {row.speedup:.2f} x eager, {row.best:.2f} x best unmerged", flush=True)
         return row
-
-    figures: dict[str, float | int | str | None] = {}
-    rows = []
-    for name, (make, bar) in BARS.items():
-        row = run(make())
-        figures[f"{name}.speedup"] = row.speedup
-        rows.append(row.table() | {"bar over eager": bar})
-    mixed = [run(workload) for workload in any_batch(BATCHES[:2] if quick else BATCHES, 8)]
-    if options.data is not None and (real := onnx_workload(options.data)) is not None:
-        mixed.append(run(real, {"eager": peers["eager"]}))
-    figures["worst_vs_best_unmerged"] = min(row.best for row in mixed)
-    figures["median_vs_best_unmerged"] = statistics.median(row.best for row in mixed)
-    hundred = run(mixture(250 if quick else 1000), {name: make for name, make in peers.items() if name != "vmap"})
-    figures["mix100.speedup"] = hundred.speedup
-    print("cost model", flush=True)
-    found, families = cost_figures(Target(device, "fast"), quick)
-    figures |= found
-    plan_s, planned = planning(5000, engine.cost)
-    ratio, stored = deduplicated(100 if quick else 1000)
-    figures |= {"plan5000_s": plan_s, "dedup.ratio": ratio}
-    process = {"peer": "one process per model", "seconds per model (start, run, end)": process_seconds(heads(8, 1))}
-    tables: dict[str, list[dict[str, Any]]] = {
-        "speed": rows,
-        "any mix, any batch (bar: 0.97 x best unmerged)": [row.table() for row in mixed],
-        "100 models, 10 heads, 20 partial, 70 full (bar: 1.5 x eager)": [hundred.table()],
-        "cost model by family": families,
-        "planning": [planned],
-        "stored fine-tunes": [stored],
-        "process per model": [process],
-        "left out": skipped,
-        "run": [{"device": device, "quick": quick, "rounds": rounds}],
-    }
-    write_report(options.out, "engine", figures, tables)
-    print("\n".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float)))
-    return 0
 
 
 def _on(workload: Workload, device: str) -> Workload:
