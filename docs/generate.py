@@ -238,7 +238,7 @@ def bench(name: str) -> Callable[[], str]:
         machine = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
         parts = [
             f"Commit `{document['commit']}`; {machine}.",
-            table(["figure", "value"], ([f"`{k}`", _number(v)] for k, v in document["figures"].items())),
+            table(["figure", "value"], ([f"`{k}`", _number(v)] for k, v in document["figures"].items() if not k.startswith("task."))),
         ]
         for title, rows in document["tables"].items():
             if rows:
@@ -270,6 +270,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "rest": rest,
     "bench-engine": bench("engine"),
     "bench-formats": bench("formats"),
+    "bench-ranking": bench("ranking"),
     "bench-web": bench("web"),
 }
 
