@@ -57,6 +57,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "api-probe-sets": {"get": CATALOG},
     "api-probe-sharing": {"put": SESSION},
     "api-probe-set": {"get": CATALOG},
+    "api-calibrations": {"get": CATALOG},
     "api-sample-sets": {"get": SEARCH, "post": SEARCH},
     "api-sample-set": {"get": SEARCH, "patch": SEARCH, "delete": SEARCH},
     "api-sample-set-footprint": {"get": SEARCH},
