@@ -12,9 +12,11 @@ from django.db import close_old_connections, connection
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, Scope, Team, User
+from catalog.dispatch import CALIBRATE
 from catalog.models import ModelVersion, VersionState
 from catalog.probe_models import ProbeSlice
 from jobs.models import Job, JobState
+from jobs.services import job_cancel
 from modelshop import cli
 from search.models import Search, SearchState
 from search.samplesets import sampleset_create
@@ -60,11 +62,14 @@ def worker() -> Iterator[None]:
     thread.start()
     yield
     ended.set()
+    for job in Job.objects.live():
+        job_cancel(job=job)
     thread.join()
 
 
 def until_idle() -> None:
-    while Job.objects.filter(state__in=(JobState.QUEUED, JobState.RUNNING)).exists():
+    """Until nothing is left that anybody waits for: calibrations go on, and give way."""
+    while Job.objects.live().exclude(kind=CALIBRATE).exists():
         threading.Event().wait(0.1)
 
 
