@@ -173,15 +173,17 @@ def test_out_of_memory_in_a_group_splits_it(monkeypatch: pytest.MonkeyPatch) -> 
     inputs = nets.samples(models[0][0], 5)
     bench = Bench(models, inputs, MERGED)
     _forced(bench, 8)
-    run = Code.run
+    run, widths = Code.run, []
 
     def short(self: Code, given: list[object], weights: list[torch.Tensor]) -> list[object]:
         if self.width > 2:
             raise MemoryError("planted")
+        widths.append(self.width)
         return run(self, given, weights)
 
     monkeypatch.setattr(Code, "run", short)
     assert_close(bench.all_rows(), nets.loop(models, inputs, 5))
+    assert sorted(widths) == [1, 1, 2, 2]
 
 
 def test_a_defect_of_compiled_code_falls_back_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
