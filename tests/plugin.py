@@ -14,6 +14,8 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
+    # As many processes as cores run already; threads of their own would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Children of pytest-xdist inherit the address of the server that their parent started; each has a data folder of its own.
     if os.environ.get("MODELSHOP_TEST_SERVER"):
         if worker := os.environ.get("PYTEST_XDIST_WORKER"):
