@@ -75,6 +75,7 @@ PAGES: dict[str, Case] = {
     "file_download": Case((*V, "FILE"), "get", (200, 200, 404, 302)),
     "review_decide": Case((*M, 3), "post", (302, 404, 404, 302), {"decision": "reject", "reason": "no"}),
     "probe_set_list": Case((), "get", (200, 200, 200, 302)),
+    "calibration_list": Case((), "get", (200, 200, 200, 302)),
     "probe_set": reads("vision", "KEY"),
     "probe_share": Case(("vision",), "post", (302, 403, 404, 302), {"public": "1"}),
     "review_queue": Case((), "get", (200, 200, 200, 302)),  # everybody curates their own team; see the test below
