@@ -100,6 +100,7 @@ API: dict[str, Case] = {
     "api-file": Case((*V, "FILE"), "get", (200, 200, 404, 401)),
     "api-version-probes": Case(V, "get", (200, 200, 404, 401)),
     "api-probe-sets": Case((), "get", (200, 200, 200, 401)),
+    "api-calibrations": Case((), "get", (200, 200, 200, 401)),
     "api-probe-set": Case(("vision", "KEY"), "get", (200, 200, 404, 401)),
     "api-probe-sharing": Case(("vision",), "put", (200, 403, 404, 401), {"public": True}),
     "api-reviews": Case((*M, 3), "post", (201, 404, 404, 401), {"decision": "reject", "reason": "no"}),
