@@ -16,7 +16,7 @@ from catalog.probes import canonical_order, usable
 from gpuworker.core.metrics import ACCURACY, Metric
 from gpuworker.core.probes.calibration import LEVELS
 from gpuworker.core.protocols import CandidateView
-from gpuworker.core.ranking.calibrate import calibrate
+from gpuworker.core.ranking.calibrate import calibrations
 from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, with_features
@@ -27,7 +27,7 @@ FEW_LABELS = 3  # up to which F1 is measured for each label
 
 
 def run_calibration(lease: Lease) -> None:
-    """Job catalog.calibrate: one table per metric, each kept before the next is begun. Another attempt goes on after the last.
+    """Job catalog.calibrate: a table for accuracy, then those of all other metrics in one go. Another attempt goes on after the first.
 
     Before every made-up search it gives way to whatever people wait for.
     """
@@ -43,11 +43,13 @@ def run_calibration(lease: Lease) -> None:
         lease.check()
         give_way()
 
-    for place, (key, metric) in enumerate(todo):
-        lease.progress(place / len(todo), f"{len(todo) - place} metrics to go")
-        table = calibrate(probes.view, candidates, metric, step=step).document()
+    first = [(key, metric) for key, metric in todo if metric == ACCURACY]
+    for batch in filter(None, (first, [item for item in todo if item not in first])):
+        done = todo.index(batch[0])
+        lease.progress(done / len(todo), f"{len(todo) - done} metrics to go")
+        tables = calibrations(probes.view, candidates, [metric for _, metric in batch], step=step)
         facts = {"levels": LEVELS, "models": len(candidates), "answers": answers, "made": timezone.now().isoformat()}
-        made.calibration[key] = {"table": table, **facts}
+        made.calibration |= {key: {"table": table.document(), **facts} for (key, _), table in zip(batch, tables, strict=True)}
         with lease.write():
             ProbeSetVersion.objects.filter(pk=made.pk).update(calibration=made.calibration)
 

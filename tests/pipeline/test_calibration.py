@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from accounts.models import Membership, Role, Team, User
 from catalog import dispatch, services
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion
+from gpuworker.core.metrics import Metric
 from gpuworker.core.probes.calibration import LEVELS, Calibration
+from gpuworker.core.protocols import CandidateView, ProbeView
 from gpuworker.pipeline import calibration
 from jobs.models import Job, JobState
 from search.models import SampleSet
@@ -80,23 +84,22 @@ def test_it_gives_way_and_keeps_what_it_has(
     models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [job] = waiting()
-    measured: list[str] = []
-    real = calibration.calibrate
+    begun: list[int] = []
+    real = calibration.calibrations
 
-    def spy(*args: object, **more: object) -> Calibration:
-        metric = args[2]
-        measured.append(str(metric))
-        if len(measured) == 3:
+    def spy(probes: ProbeView, candidates: list[CandidateView], metrics: list[Metric], **more: Any) -> list[Calibration]:
+        begun.append(len(metrics))
+        if len(begun) == 2:
             Job.objects.create(kind="search.run", subject_id=1, label="somebody's", lease_until=job.lease_until)
-        return real(*args, **more)  # type: ignore[arg-type]
+        return real(probes, candidates, metrics, **more)
 
-    monkeypatch.setattr(calibration, "calibrate", spy)
+    monkeypatch.setattr(calibration, "calibrations", spy)
     assert work(job).state == JobState.QUEUED, "handed back"
-    assert len(ProbeSetVersion.objects.get(pk=job.subject_id).calibration) == 2
+    assert set(ProbeSetVersion.objects.get(pk=job.subject_id).calibration) == {"accuracy"}
     Job.objects.filter(kind="search.run").delete()
     assert work(job).state == JobState.SUCCEEDED
     assert set(ProbeSetVersion.objects.get(pk=job.subject_id).calibration) == KEYS
-    assert len(measured) == len(KEYS) + 1, "only the one under way was begun again"
+    assert begun == [1, len(KEYS) - 1, len(KEYS) - 1], "only what was under way was begun again"
 
 
 def test_of_withdrawn_probes_nothing_is_measured(models: list[ModelVersion], alice: User) -> None:

@@ -12,7 +12,7 @@ from gpuworker.core.metrics import ACCURACY, Metric, observed
 from gpuworker.core.probes import Vicinity
 from gpuworker.core.probes.calibration import LEADERS, LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, ProbeView
-from gpuworker.core.scorers.anchor import Judged, judge, why_not
+from gpuworker.core.scorers.anchor import Judged, weigh, why_not
 from gpuworker.core.scorers.answers import ballots
 from gpuworker.core.scorers.intervals import LEVEL
 
@@ -47,23 +47,33 @@ class Errors:
     distance: float
 
 
-def calibrate(
-    probes: ProbeView, candidates: Sequence[CandidateView], metric: Metric = ACCURACY, *, step: Callable[[], None] = lambda: None
-) -> Calibration:
+def calibrate(probes: ProbeView, candidates: Sequence[CandidateView], metric: Metric = ACCURACY) -> Calibration:
     """The table for searches among these candidates; to be stored and made anew when probes or candidates change.
 
     Each publisher's probes play twice with that publisher removed altogether, its models too, and twice with half its probes kept;
     one of each two with other label shares. A single publisher's probes are split into random halves, which shows less than another
     publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as 32 pseudo-targets otherwise.
+    """
+    return calibrations(probes, candidates, [metric])[0]
+
+
+def calibrations(
+    probes: ProbeView, candidates: Sequence[CandidateView], metrics: Sequence[Metric], *, step: Callable[[], None] = lambda: None
+) -> list[Calibration]:
+    """As `calibrate`, one table for each metric from the same pseudo-targets, at little more than the cost of one.
+
     step: called before each pseudo-target; what it raises ends the measurement.
     """
-    found = []
+    found: list[list[Errors]] = [[] for _ in metrics]
     for target in pseudo_targets(probes, candidates):
         step()
-        errors = _errors(probes, candidates, target, metric)
-        if errors is not None:
-            found.append(errors)
+        for errors, own in zip(_errors(probes, candidates, target, metrics), found, strict=False):
+            own.append(errors)
     publishers = len(np.unique(probes.publishers))
+    return [_table_of(errors, publishers, metric) for errors, metric in zip(found, metrics, strict=True)]
+
+
+def _table_of(found: Sequence[Errors], publishers: int, metric: Metric) -> Calibration:
     if not found:
         return replace(UNCALIBRATED, metric=metric)
     coverage = _coverage(found) if publishers > 1 else {}
@@ -108,11 +118,12 @@ def _drawn(rows: Rows, labels: NDArray[np.int64], n_labels: int, rng: np.random.
     return np.asarray(rng.choice(rows, min(MEASURED_ON, len(rows) // 2), replace=False, p=chance / chance.sum()))
 
 
-def _errors(probes: ProbeView, candidates: Sequence[CandidateView], target: PseudoTarget, metric: Metric) -> Errors | None:
+def _errors(probes: ProbeView, candidates: Sequence[CandidateView], target: PseudoTarget, metrics: Sequence[Metric]) -> list[Errors]:
+    """By metric; empty where the probes left carry no prediction."""
     rest = ProbeView(probes.features[target.pool], probes.labels[target.pool], probes.publishers[target.pool])
     vicinity = Vicinity(probes.features[target.rows], rest)
     if why_not(vicinity):
-        return None
+        return []
     views = [
         CandidateView({}, np.asarray(table[target.rows], np.float32), table[target.pool])
         for index in target.models
@@ -120,10 +131,12 @@ def _errors(probes: ProbeView, candidates: Sequence[CandidateView], target: Pseu
     ]
     found = ballots(views)
     if found is None:
-        return None
-    judged = judge(vicinity, views, found, metric)
-    truth = observed(metric, probes.labels[target.rows], judged.votes, found.n_labels)
-    return errors_of(judged, truth, target.publisher, vicinity.distance)
+        return []
+    weighed, truth = weigh(vicinity, views, found), probes.labels[target.rows]
+    return [
+        errors_of(weighed.judged(metric), observed(metric, truth, found.votes, found.n_labels), target.publisher, vicinity.distance)
+        for metric in metrics
+    ]
 
 
 def errors_of(judged: Judged, truth: F64, publisher: int, distance: float) -> Errors:

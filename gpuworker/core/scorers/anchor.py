@@ -98,7 +98,38 @@ def why_not(vicinity: Vicinity | None) -> str:
     return FEW_PROBES if len(labels) < MIN_PROBES or (labels == labels[0]).all() else ""
 
 
-def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What probes and candidates say of the samples, whatever is to be predicted of it. found: the candidates' answers.
+
+    tables: by name, (n, C) label probabilities of one source alone. probed: (M,) bool.
+    """
+
+    vicinity: Vicinity
+    found: Ballots
+    panel: Panel
+    posterior: Posterior
+    tables: Mapping[str, F64]
+    probed: NDArray[np.bool_]
+
+    def judged(self, metric: Metric) -> Judged:
+        """The candidates' quality by this metric."""
+        vicinity, votes = self.vicinity, self.found.votes
+        weights = {
+            "probe_cells": vicinity.cell_weights,
+            "probe_neighbours": vicinity.neighbour_weights,
+            "probe_importance": vicinity.importance_weights,
+        }
+        opinions = {name: np.full(len(votes), np.nan) for name in weights}
+        for name, each in weights.items():
+            opinions[name][self.probed] = observed(metric, vicinity.probes.labels, self.panel.probe_votes, self.found.n_labels, each)
+        for name, table in self.tables.items():
+            opinions[name] = expected(metric, table, votes)
+        predicted = expected(metric, self.posterior.mixed, votes)
+        return Judged(self.found.ran, predicted, opinions, self.posterior, votes, self.probed, metric)
+
+
+def weigh(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots) -> Weighed:
     """found: `ballots(candidates)`. Raises ValueError where probes and candidates have different labels."""
     n, n_labels = found.votes.shape[1], found.n_labels
     if vicinity.probes.labels.max() >= n_labels:
@@ -108,12 +139,12 @@ def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballot
     sources = [candidates[index].publishers for index, known in zip(found.ran, probed, strict=True) if known]
     panel = Panel(vicinity, [table for table in tables if table is not None], n_labels, sources)
     posterior = panel.posterior([rows for rows, known in zip(found.log_probs, probed, strict=True) if known], n)
-    opinions = {name: np.full(len(tables), np.nan) for name in ("probe_cells", "probe_neighbours", "probe_importance")}
-    for name, weights in zip(opinions, (vicinity.cell_weights, vicinity.neighbour_weights, vicinity.importance_weights), strict=True):
-        opinions[name][probed] = observed(metric, vicinity.probes.labels, panel.probe_votes, n_labels, weights)
-    for name, table in _sources(posterior, found.votes, n_labels).items():
-        opinions[name] = expected(metric, table, found.votes)
-    return Judged(found.ran, expected(metric, posterior.mixed, found.votes), opinions, posterior, found.votes, probed, metric)
+    return Weighed(vicinity, found, panel, posterior, _sources(posterior, found.votes, n_labels), probed)
+
+
+def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:
+    """As `weigh`, then judged by one metric."""
+    return weigh(vicinity, candidates, found).judged(metric)
 
 
 def _sources(posterior: Posterior, votes: NDArray[np.int64], n_labels: int) -> dict[str, F64]:

@@ -11,7 +11,7 @@ from gpuworker.core.probes import settle
 from gpuworker.core.probes.calibration import LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import ProbeView
 from gpuworker.core.ranking.board import board
-from gpuworker.core.ranking.calibrate import Errors, calibrate, errors_of, measured, pseudo_targets
+from gpuworker.core.ranking.calibrate import Errors, calibrate, calibrations, errors_of, measured, pseudo_targets
 from gpuworker.core.scorers.anchor import judge
 from gpuworker.core.scorers.answers import ballots
 from tests.core.probes.worlds import world
@@ -57,6 +57,14 @@ def test_every_publisher_plays_and_its_models_stay_away_where_it_is_removed():
 def test_the_table_is_the_same_whatever_the_order_of_candidates():
     made = world(3, probes=240, models=9)
     assert calibrate(made.target.probes, made.candidates) == calibrate(made.target.probes, made.candidates[::-1])
+
+
+def test_several_metrics_in_one_go_are_what_each_is_alone():
+    made = world(2, probes=160, models=6)
+    metrics = [Metric(), Metric("macro_f1"), Metric("balanced_accuracy")]
+    together = calibrations(made.target.probes, made.candidates, metrics)
+    assert together == [calibrate(made.target.probes, made.candidates, metric) for metric in metrics]
+    assert together[0].every != together[1].every
 
 
 def test_intervals_of_a_calibrated_catalog_hold_the_truth_of_other_targets():
