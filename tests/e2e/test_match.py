@@ -115,6 +115,7 @@ def test_texts_are_matched_with_text_models_and_the_set_goes_with_all_that_hangs
         page.get_by_role("link", name="Board as CSV").click()
     lines = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
     assert len(lines) == 6
+    page.get_by_role("button", name="More").click()
     with page.expect_download() as got:
         page.get_by_role("link", name="Board as JSON").click()
     document = json.loads(Path(got.value.path()).read_text())

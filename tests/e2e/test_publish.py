@@ -55,7 +55,7 @@ def test_publish_review_and_be_found(desk: Desk, seed_files: Path, manifest: dic
 
     author.reload()
     expect(author.locator("#version")).to_contain_text("Published")
-    expect(author.locator("#version")).to_contain_text("Approve")
+    expect(author.locator("#version")).to_contain_text("approved")
     ready(author, "/models/?q=second+hand")
     expect(author.get_by_role("link", name=TITLE)).to_be_visible()
     ready(author, "/searches/new/")

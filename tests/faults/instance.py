@@ -79,7 +79,13 @@ class Instance:
         return dict(answer.json()) if answer.content else {}
 
     def search(self, sample_set: str = "sample_set") -> int:
-        return int(self.api("POST", "/api/searches/", sample_set=self.facts[sample_set])["id"])
+        """A search whose candidates all run to the end, so that there is enough to disturb."""
+        return int(self.api("POST", "/api/searches/", sample_set=self.facts[sample_set], drop_level=None)["id"])
+
+    def settle(self) -> None:
+        """Wait for what is measured in the background: a search takes the calibration that it finds at its start."""
+        query = "SELECT count(*) FROM jobs_job WHERE kind LIKE 'catalog.%%' AND state IN ('queued', 'running')"
+        wait_until(lambda: self.one(query) == 0, 280, "the runs on probes and the calibrations to end", every=1)
 
     def code(self, line: str) -> str:
         return self.system.python(f"from tests.faults import prepare; {line}")

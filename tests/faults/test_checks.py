@@ -37,7 +37,7 @@ def test_worker_killed_while_it_checks_a_version(instance: Instance, step: int) 
     instance.figures[f"version check, step {step}"] = round(time.monotonic() - since, 1)
     assert ended[:2] == ("succeeded", 2)
     state, checks = instance.rows("SELECT state, checks FROM catalog_modelversion WHERE id = %s", version)[0]
-    assert (state, [item["key"] for item in checks]) == ("in_review", ["model", "trial", "signature"])
+    assert (state, [item["key"] for item in checks]) == ("in_review", ["model", "trial", "signature", "probes"])
     assert instance.one("SELECT n FROM catalog_signature WHERE version_id = %s", version) == 6000
     assert_tidy(instance)
 
@@ -49,6 +49,8 @@ def assert_tidy(instance: Instance) -> None:
     packs = {f"{pack}.safetensors" for (pack,) in instance.rows("SELECT DISTINCT pack FROM catalog_tensor")}
     assert below(instance.data / "tensors" / "packs") == packs
     blobs = {sha for (sha,) in instance.rows("SELECT sha256 FROM catalog_versionfile")}
+    given = instance.rows("SELECT version_id FROM catalog_probeslice WHERE withdrawn IS NULL")
+    blobs |= {f"references/{version}/probes.safetensors" for (version,) in given}
     assert below(instance.data / "blobs") == blobs, "neither incoming files nor reference rows are left"
 
 
@@ -67,6 +69,11 @@ def test_worker_killed_while_it_checks_a_sample_set(instance: Instance) -> None:
     assert (state, n, problems) == ("ready", 20000, 0) and digest
     assert instance.job(made, "search.sampleset_check")[:2] == ("succeeded", 2)
     stored = {name for (name,) in instance.rows("SELECT stored FROM search_samplefile WHERE sample_set_id = %s", made)}
-    assert below(instance.data / "samples" / str(made)) == stored | {"batch.safetensors", "previews.jsonl", "previews.index.json"}
+    assert below(instance.data / "samples" / str(made)) == stored | {
+        "batch.safetensors",
+        "features.safetensors",
+        "previews.jsonl",
+        "previews.index.json",
+    }
     instance.api("DELETE", f"/api/sample-sets/{made}/")
     wait_until(lambda: not (instance.data / "samples" / str(made)).exists(), 10, "the folder to go")
