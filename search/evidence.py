@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from accounts.models import User
 from catalog.models import Signature
 from gpuworker.core.specs import SCORERS, ScorerSpec
+from search.metrics import predicted_name
 from search.models import Candidate, SampleSet, Search
 from search.plots.candidate import balance_plot, history_plot
 from search.plots.svg import Plot
@@ -93,7 +94,7 @@ def samples_visible(user: User | AnonymousUser, sample_set: SampleSet) -> bool:
 def evidence(user: User | AnonymousUser, candidate: Candidate, search: Search) -> Evidence:
     signature = Signature.objects.filter(version=candidate.version_id).first()
     plots = [
-        history_plot(candidate),
+        history_plot(candidate, predicted_name(candidate.search)),
         *reference_plots(search.sample_set, signature),
         balance_plot(class_balance(candidate, search.labels, signature)),
     ]

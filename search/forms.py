@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
-from gpuworker.core.specs import FAMILIES, MODALITIES, SCORERS, FamilySpec
+from gpuworker.core.specs import DROP_LEVEL, FAMILIES, MODALITIES, SCORERS, FamilySpec
 from search.constraints import Constraints
 from search.metrics import metric_document
 from search.models import SampleSet
 from search.selection import LabelSpace, Selection
-from search.services import DEFAULT_SCORERS, DROP_LEVEL
+from search.services import DEFAULT_SCORERS
 
 MEGABYTE = 1_000_000
 LAYOUTS = [

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Team, User, audit
 from gpuworker.core.errors import UserError
-from gpuworker.core.specs import SCORERS
+from gpuworker.core.specs import DROP_LEVEL, SCORERS
 from jobs.models import LIVE, Job
 from jobs.services import job_cancel, job_start
 from search.constraints import Constraints
@@ -30,7 +30,6 @@ class CannotSearch(UserError):
 
 
 DEFAULT_SCORERS = tuple(key for key, spec in SCORERS.items() if spec.default)
-DROP_LEVEL = 0.02  # a row whose chance of coming within one point of the best is under this leaves the race
 
 
 @transaction.atomic

@@ -64,6 +64,14 @@ def charlie(db: None) -> User:
 
 
 @pytest.fixture
+def dan(db: None, team: Team) -> User:
+    """A publisher of the team."""
+    user = make_user("dan")
+    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
+    return user
+
+
+@pytest.fixture
 def operator(db: None) -> User:
     return make_user("operator", is_staff=True, is_superuser=True)
 

@@ -26,19 +26,23 @@ from gpuworker.core.program.store import TensorStore, load
 BLOCKS = 24
 
 
-def planning(count: int, cost: CostModel) -> tuple[float, dict[str, Any]]:
-    """Seconds from structures and keys to a plan: fine-tunes of fine-tunes of a network of 24 blocks, 30 % of them in full."""
-    made = network(Perceptron(64, BLOCKS).eval(), (64,))
-    model = TEMPLATES.model(made.program, "folded")
-    source = random.Random(0)  # noqa: S311 - a mix of models
+def fine_tunes(model: Model, count: int, blocks: int, seed: int = 0) -> list[Model]:
+    """Fine-tunes of fine-tunes of a network of so many blocks: 30 % in full, the others of their last few blocks. No tensor is made."""
+    source = random.Random(seed)  # noqa: S311 - a mix of models
     known = [list(model.weights)]
     for number in range(count):
         keys = list(source.choice(known))
         # A program names the weights of its last layer first.
-        new = len(keys) if source.random() < 0.3 else 2 * source.randint(1, BLOCKS // 2)
+        new = len(keys) if source.random() < 0.3 else 2 * source.randint(1, blocks // 2)
         keys[:new] = [f"{number:032x}{place:032x}" for place in range(new)]
         known.append(keys)
-    models = [Model(model.template, model.program, tuple(keys), slot_keys(model.template.slots, keys)) for keys in known[1:]]
+    return [Model(model.template, model.program, tuple(keys), slot_keys(model.template.slots, keys)) for keys in known[1:]]
+
+
+def planning(count: int, cost: CostModel) -> tuple[float, dict[str, Any]]:
+    """Seconds from structures and keys to a plan: fine-tunes of fine-tunes of a network of 24 blocks, 30 % of them in full."""
+    made = network(Perceptron(64, BLOCKS).eval(), (64,))
+    models = fine_tunes(TEMPLATES.model(made.program, "folded"), count, BLOCKS)
     started = time.process_time()
     graph = Graph()
     for one in models:

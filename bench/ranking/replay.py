@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bench.ranking.episodes import Episode
 from gpuworker.core.probes.calibration import Calibration
-from gpuworker.core.ranking import DROP_LEVEL, Finished, Measured, rank
+from gpuworker.core.ranking import Finished, Measured, rank
+from gpuworker.core.specs import DROP_LEVEL
 
 SCORERS = ("anchor", "dawid_skene", "atc")
 EQUAL = 1e-9

@@ -15,6 +15,7 @@ import numpy as np
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from catalog.labels import label_columns
 from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.probes import settle
 from gpuworker.core.protocols import CandidateView, TargetView
@@ -203,7 +204,7 @@ class SearchRun:
                 detail="The operator finds the cause in the worker's log.",
                 fix="Retry this row.",
             ) from defect
-        stored = rows[:, _columns(candidate.version.labels, self.search.labels)].astype("<f2")
+        stored = rows[:, label_columns(candidate.version.labels, self.search.labels)].astype("<f2")
         with self.lease.write():
             PredictionChunk.objects.create(candidate=candidate, start=start, stop=stop, log_probs=stored.tobytes(), seconds=seconds)
             candidate.samples_done, candidate.seconds = stop, candidate.seconds + seconds
@@ -260,10 +261,4 @@ class SearchRun:
 def _signature_of(candidate: Candidate, search_labels: list[str]) -> dict[str, NDArray[np.generic]]:
     """The stored arrays, those with one entry per label in the order of the search, as the predictions are."""
     signature = getattr(candidate.version, "signature", None)
-    return in_label_order(load_arrays(signature.arrays), _columns(candidate.version.labels, search_labels)) if signature else {}
-
-
-def _columns(model_labels: list[str], search_labels: list[str]) -> list[int]:
-    """For each label of the search, the model's output column. Names agree up to case and outer space (catalog.labels)."""
-    place = {label.strip().casefold(): index for index, label in enumerate(model_labels)}
-    return [place[label.strip().casefold()] for label in search_labels]
+    return in_label_order(load_arrays(signature.arrays), label_columns(candidate.version.labels, search_labels)) if signature else {}

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog.api.serializers import ProblemSerializer
+from gpuworker.core.specs import DROP_LEVEL
 from search.access import sampleset_for_user, search_for_user
 from search.api.question_serializers import ConstraintsSerializer, PlanAnswerSerializer, SearchCreateSerializer, SearchPlanSerializer
 from search.api.samplesets import NOT_FOUND, REFUSED, api_user, query_number
@@ -26,7 +27,7 @@ from search.board import header_context
 from search.candidates import outlook
 from search.models import Search, SearchState
 from search.removal import search_delete
-from search.services import DEFAULT_SCORERS, DROP_LEVEL, search_rerun, search_share, search_start, search_stop
+from search.services import DEFAULT_SCORERS, search_rerun, search_share, search_start, search_stop
 
 EVENTS = 500
 DISPUTED = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search.metrics import predicted_name
 from search.models import Candidate, Search
 from search.plots.labels import Box, place_labels
 from search.plots.svg import Mark, Plot, Scale, log_ticks, padded_share_range, percent, points, share_axis, short, ticks
@@ -22,12 +23,12 @@ NAMES = 26
 
 def board_plots(search: Search) -> list[Plot]:
     """All of them, also those without anything to show yet."""
-    rows = list(board_candidates(search))
-    return [interval_plot(rows), frontier_plot(rows), agreement_plot(answers_of(search, leaders(search, AGREEMENT)))]
+    rows, metric = list(board_candidates(search)), predicted_name(search)
+    return [interval_plot(rows, metric), frontier_plot(rows, metric), agreement_plot(answers_of(search, leaders(search, AGREEMENT)))]
 
 
-def interval_plot(candidates: Sequence[Candidate]) -> Plot:
-    """Predicted accuracy with its interval, a name and a line for each candidate that has a prediction, in the board's order."""
+def interval_plot(candidates: Sequence[Candidate], metric: str) -> Plot:
+    """The predicted metric with its interval, a name and a line for each candidate that has a prediction, in the board's order."""
     known = [row for row in candidates if row.predicted is not None]
     shown = known[:INTERVALS]
     values = [value for row in shown for value in (row.predicted, row.low, row.high) if value is not None]
@@ -49,12 +50,12 @@ def interval_plot(candidates: Sequence[Candidate]) -> Plot:
     notes = [f"{rest} more are in the table." if rest else "", f"{without} without a prediction are left out." if without else ""]
     return Plot(
         "intervals",
-        "Predicted accuracy of all candidates",
+        f"Predicted {metric} of all candidates",
         "Dots are predictions, bars their 90 % intervals. Predicted: executed on your samples, no labels seen.",
         WIDTH,
         height,
         tuple(marks),
-        ("Model", "Predicted accuracy", "90 % interval"),
+        ("Model", f"Predicted {metric}", "90 % interval"),
         tuple((row.version.model.title, percent(row.predicted), _interval(row)) for row in known),
         note=" ".join(note for note in notes if note),
     )
@@ -65,7 +66,7 @@ def _interval(row: Candidate) -> str:
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates that no other beats in both predicted accuracy and latency, the fastest first."""
+    """Candidates that no other beats in both prediction and latency, the fastest first."""
     known = sorted(_placed(candidates), key=lambda row: (row.version.latency_ms or 0.0, -(row.predicted or 0.0)))
     kept: list[Candidate] = []
     for row in known:
@@ -78,8 +79,8 @@ def _placed(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [row for row in candidates if row.predicted is not None and row.version.latency_ms]
 
 
-def frontier_plot(candidates: Sequence[Candidate]) -> Plot:
-    """Predicted accuracy against latency per sample (logarithmic), with the line of those worth a choice."""
+def frontier_plot(candidates: Sequence[Candidate], metric: str) -> Plot:
+    """The predicted metric against latency per sample (logarithmic), with the line of those worth a choice."""
     known, best = _placed(candidates), frontier(candidates)
     on_line = {row.pk for row in best}
     times = [row.version.latency_ms or 0.0 for row in known]
@@ -107,12 +108,12 @@ def frontier_plot(candidates: Sequence[Candidate]) -> Plot:
     missing = len(candidates) - len(known)
     return Plot(
         "frontier",
-        "Predicted accuracy against latency",
+        f"Predicted {metric} against latency",
         "On the line: nothing is both faster and predicted better. Latency was measured when each model was published.",
         WIDTH,
         height,
         tuple(marks),
-        ("Model", "Predicted accuracy", "Latency", "On the frontier"),
+        ("Model", f"Predicted {metric}", "Latency", "On the frontier"),
         tuple(
             (r.version.model.title, percent(r.predicted), f"{r.version.latency_ms:.3g} ms", "yes" if r.pk in on_line else "no")
             for r in known

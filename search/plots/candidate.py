@@ -26,7 +26,7 @@ class Balance:
     reference: tuple[float, ...] | None
 
 
-def history_plot(candidate: Candidate) -> Plot | None:
+def history_plot(candidate: Candidate, metric: str) -> Plot | None:
     """The estimate after each rung, with its interval; None before the first one."""
     known = [(int(n), float(value), low, high) for n, value, low, high in candidate.history if value is not None]
     if not known:
@@ -52,11 +52,11 @@ def history_plot(candidate: Candidate) -> Plot | None:
     return Plot(
         "history",
         "The estimate over samples",
-        "Predicted accuracy after each step; the band is its 90 % interval.",
+        f"Predicted {metric} after each step; the band is its 90 % interval.",
         WIDTH,
         height,
         tuple(marks),
-        ("Samples", "Predicted accuracy", "90 % interval"),
+        ("Samples", f"Predicted {metric}", "90 % interval"),
         rows,
     )
 

@@ -11,13 +11,14 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from gpuworker.core.errors import UserError
+from gpuworker.core.specs import DROP_LEVEL
 from search.access import sampleset_for_user
 from search.candidates import FIELDS, Outlook, outlook
 from search.constraints import Constraints
 from search.forms import ConstraintChoices, SearchForm
 from search.models import SampleSet, SampleSetState
 from search.selection import select
-from search.services import DEFAULT_SCORERS, DROP_LEVEL, search_start
+from search.services import DEFAULT_SCORERS, search_start
 from search.views.pages import person, signed_in, tell
 from search.views.samplesets import uploader_context, waiting_text
 

@@ -14,11 +14,3 @@ def carol(db: None, team: Team) -> User:
     user = make_user("carol")
     Membership.objects.create(team=team, user=user, role=Role.CURATOR)
     return user
-
-
-@pytest.fixture
-def dan(db: None, team: Team) -> User:
-    """A publisher of the team."""
-    user = make_user("dan")
-    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
-    return user

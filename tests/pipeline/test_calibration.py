@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accounts.models import Membership, Role, Team, User
+from accounts.models import Team, User
 from catalog import dispatch, services
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion
@@ -17,20 +17,12 @@ from gpuworker.pipeline import calibration
 from jobs.models import Job, JobState
 from search.models import SampleSet
 from tests.catalog.makers import LABELS
-from tests.conftest import make_user
 from tests.pipeline.test_probes import approved, reference, run_jobs
 from tests.pipeline.worlds import sample_set, searched, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROWS = 100
 KEYS = {"accuracy", "balanced_accuracy", "macro_f1", *(f"f1:{label}" for label in LABELS)}
-
-
-@pytest.fixture
-def dan(team: Team) -> User:
-    user = make_user("dan")
-    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
-    return user
 
 
 @pytest.fixture

@@ -35,14 +35,6 @@ OPTED_IN = {"choice": ReferenceSample.Choice.PROBES}
 N = 60
 
 
-@pytest.fixture
-def dan(team: Team) -> User:
-    """A publisher of the team."""
-    user = make_user("dan")
-    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
-    return user
-
-
 def reference(seed: int, n: int = N, rows: NDArray[np.uint8] | None = None) -> bytes:
     """Labelled .npz; rows: further samples at its end."""
     rng = np.random.default_rng(seed)

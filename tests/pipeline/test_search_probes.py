@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from django.template.loader import render_to_string
 
-from accounts.models import Membership, Role, Team, User
+from accounts.models import Team, User
 from catalog import services
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion
@@ -24,19 +24,11 @@ from search.board import header_context
 from search.models import SampleSet, Search
 from search.samplesets import sampleset_delete
 from search.services import search_start
-from tests.conftest import make_user
 from tests.pipeline.test_probes import N, approved, run_jobs
 from tests.pipeline.worlds import Killed, board, kill_at_write, queued, sample_set, searched, work
 from tests.search.test_pages import words
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def dan(team: Team) -> User:
-    user = make_user("dan")
-    Membership.objects.create(team=team, user=user, role=Role.PUBLISHER)
-    return user
 
 
 @pytest.fixture

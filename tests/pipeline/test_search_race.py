@@ -8,14 +8,13 @@ import pytest
 
 from accounts.models import Team, User
 from catalog.models import ModelVersion
-from gpuworker.core.ranking import DROP_LEVEL as CORE_DROP_LEVEL
 from gpuworker.core.ranking import Board, Left, race
 from gpuworker.pipeline.lease import run_job
 from gpuworker.pipeline.search import run_search, search_ended
 from jobs.models import JobState
 from search.board import share_done
 from search.models import CandidateState, SampleSet, Search, SearchEvent
-from search.services import DROP_LEVEL, search_start
+from search.services import search_start
 from tests.pipeline.worlds import Killed, board, count_calls, kill_at_write, published, queued, sample_set, searched, spans, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,10 +39,6 @@ def last_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
         return (Left(found.order[-1], rung, found.n, 0.004, level),) if rung == 2 else ()
 
     monkeypatch.setattr(race, "leaving", leaving)
-
-
-def test_the_level_is_the_cores() -> None:
-    assert DROP_LEVEL == CORE_DROP_LEVEL, "the web has its own copy, since it does not load the ranking"
 
 
 def test_the_row_says_when_and_why_and_keeps_its_figures(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:

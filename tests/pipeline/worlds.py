@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from django.db import close_old_connections, connection
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -18,6 +20,7 @@ from gpuworker.pipeline import calibration, probe_runs, publish, samples, search
 from gpuworker.pipeline.lease import Lease, run_job
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
+from jobs.services import job_cancel
 from search.models import Candidate, PredictionChunk, SampleSet, Search
 from search.samplesets import sampleset_create
 from search.services import search_start
@@ -162,6 +165,29 @@ def work(job: Job) -> Job:
     run_job(job.pk, job.attempt, run, ended)
     job.refresh_from_db()
     return job
+
+
+@contextmanager
+def taking_jobs() -> Iterator[None]:
+    """Takes jobs as they come, as a worker process would; at the end what is still live is cancelled."""
+    ended = threading.Event()
+
+    def take() -> None:
+        while not ended.wait(0.05):
+            for job in Job.objects.filter(state=JobState.QUEUED).order_by("pk"):
+                work(job)
+            close_old_connections()
+        connection.close()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for job in Job.objects.live():
+            job_cancel(job=job)
+        thread.join()
 
 
 def queued(found: Search) -> Job:

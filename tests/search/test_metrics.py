@@ -14,6 +14,7 @@ from gpuworker.core.metrics import ACCURACY, Metric
 from search.board import header_context
 from search.metrics import calibration_key, metric_document, metric_name, metric_of, predicted_name
 from search.models import SampleSet, Search
+from search.plots.board import board_plots
 from search.rows import board_columns
 from search.services import CannotSearch, search_rerun, search_start
 from tests.conftest import api_for, client_for
@@ -94,6 +95,10 @@ def test_the_address_holds_what_was_changed(browser: Client, samples: SampleSet,
 def test_board_and_header_name_what_is_predicted(browser: Client, alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
     search = make_search(alice, samples, versions, metric={"kind": "f1", "label": "dog"})
     assert next(column.label for column in board_columns(search) if column.key == "predicted") == "Predicted F1 of dog"
+    assert [plot.title for plot in board_plots(search)][:2] == [
+        "Predicted F1 of dog of all candidates",
+        "Predicted F1 of dog against latency",
+    ]
     search.probes = {"why": "Nobody has given any."}
     assert predicted_name(search) == "accuracy"
     header = render_to_string("search/_board_header.html", header_context(search))

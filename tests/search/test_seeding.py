@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 from django.contrib.auth import authenticate
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from accounts.models import Membership, Role, Team, User
 from catalog.models import ModelVersion, RegisteredModel, VersionState
@@ -27,7 +26,7 @@ from jobs.models import Job, JobState
 from search import seeding
 from search.models import SampleSet, SampleSetState
 from search.seeding import SeedFailed, accounts, seed
-from tests.pipeline.worlds import work
+from tests.pipeline.worlds import taking_jobs
 from uploads.models import Upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,21 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def worker() -> Iterator[None]:
-    """Takes jobs as they come, as a worker process would."""
-    ended = threading.Event()
-
-    def take() -> None:
-        while not ended.wait(0.05):
-            for job in Job.objects.filter(state=JobState.QUEUED).order_by("pk"):
-                work(job)
-            close_old_connections()
-        connection.close()
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
+    with taking_jobs():
+        yield
 
 
 @pytest.fixture

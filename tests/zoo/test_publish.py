@@ -8,22 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import close_old_connections, connection
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, Scope, Team, User
 from catalog.dispatch import CALIBRATE
 from catalog.models import ModelVersion, VersionState
 from catalog.probe_models import ProbeSlice
-from jobs.models import Job, JobState
-from jobs.services import job_cancel
+from jobs.models import Job
 from modelshop import cli
 from search.models import Search, SearchState
 from search.samplesets import sampleset_create
 from search.services import search_start
 from tests.catalog.makers import upload
-from tests.pipeline.worlds import board
-from tests.pipeline.worlds import work as run_one
+from tests.pipeline.worlds import board, taking_jobs
 from tests.zoo.folder import write_folder
 from uploads.models import Purpose
 
@@ -48,23 +45,8 @@ def tokens(alice: User, operator: User) -> list[str]:
 
 @pytest.fixture
 def worker() -> Iterator[None]:
-    """Does what is queued, one job after the other."""
-    ended = threading.Event()
-
-    def take() -> None:
-        while not ended.wait(0.05):
-            for job in Job.objects.filter(state=JobState.QUEUED).order_by("pk"):
-                run_one(job)
-            close_old_connections()
-        connection.close()
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    yield
-    ended.set()
-    for job in Job.objects.live():
-        job_cancel(job=job)
-    thread.join()
+    with taking_jobs():
+        yield
 
 
 def until_idle() -> None:

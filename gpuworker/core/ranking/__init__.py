@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, Row, board
-from gpuworker.core.ranking.leaving import DROP_LEVEL, Left
+from gpuworker.core.ranking.leaving import Left
 from gpuworker.core.ranking.prior import PriorScore, prior
 from gpuworker.core.ranking.race import Dropped, Event, Failed, Finished, Measured, Planned, Predict, Scored, rank, rungs
 from gpuworker.core.ranking.verdict import Verdict
 
 __all__ = [
     "DEFAULT_SCORERS",
-    "DROP_LEVEL",
     "Board",
     "Dropped",
     "Event",

@@ -8,7 +8,6 @@ from gpuworker.core.ranking.board import Board, order_of
 from gpuworker.core.ranking.standing import DRAWS
 from gpuworker.core.scorers.intervals import wilson
 
-DROP_LEVEL = 0.02
 LEAST_RACERS = 8  # a crowd that judges itself needs members
 
 

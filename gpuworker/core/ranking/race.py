@@ -101,7 +101,7 @@ def rank(
     """Yield what happens, in order; the caller stops by closing the generator.
 
     calibration, metric: as for `board`. drop: after every rung but the last, candidates leave whose upper bound on the probability of
-    coming within one point of the best is under this level (`leaving.DROP_LEVEL`); None: all run to the end.
+    coming within one point of the best is under this level (`specs.DROP_LEVEL`); None: all run to the end.
 
     To resume, give each candidate the log_probs it already has (its first samples) and the indexes that failed: known rows and failed
     candidates are not asked for again, rungs that need no new row are passed over, and the last board equals an undisturbed run's.

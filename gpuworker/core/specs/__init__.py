@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from gpuworker.core.specs.formats import FORMATS, FormatSpec
 from gpuworker.core.specs.modalities import MODALITIES, ModalitySpec
-from gpuworker.core.specs.scorers import FAMILIES, SCORERS, FamilySpec, ScorerSpec
+from gpuworker.core.specs.scorers import DROP_LEVEL, FAMILIES, SCORERS, FamilySpec, ScorerSpec
 from gpuworker.core.specs.signatures import SIGNATURES, SignatureSpec
 
 __all__ = [
+    "DROP_LEVEL",
     "FAMILIES",
     "FORMATS",
     "MODALITIES",

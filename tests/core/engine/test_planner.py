@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from bench.engine.scale import fine_tunes
 from gpuworker.core.engine.calibrate import siblings
 from gpuworker.core.engine.code import Codes
 from gpuworker.core.engine.cost import CostModel, Curve
@@ -18,9 +18,7 @@ from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.order import Sizes, Task, depth_first, peak_of, task
 from gpuworker.core.engine.plan import Options
 from gpuworker.core.engine.planner import plan
-from gpuworker.core.engine.recipes import slot_keys
 from gpuworker.core.engine.stages import branches
-from gpuworker.core.engine.templates import Model
 from gpuworker.core.errors import LimitExceeded
 from tests.core.engine import nets
 from tests.core.engine.planned import Bench
@@ -128,16 +126,9 @@ def synthetic(count: int, blocks: int, seed: int = 0) -> Graph:
     """Fine-tunes of fine-tunes: each model replaces the last few blocks of one before it, or all."""
     made = nets.net({"architecture": "mlp", "inputs": 8, "hidden": [8] * (blocks - 1), "classes": 8})
     model = TEMPLATES.model(made[0], "folded")
-    source, graph = random.Random(seed), Graph()
-    known = [list(model.weights)]
-    for number in range(count):
-        keys = list(source.choice(known))
-        # A program names the weights of its last layer first.
-        count_new = len(keys) if source.random() < 0.3 else 2 * source.randint(1, blocks // 2)
-        keys[:count_new] = [f"{number:032x}{place:032x}" for place in range(count_new)]
-        known.append(keys)
-        weights = tuple(keys)
-        graph.add(Model(model.template, model.program, weights, slot_keys(model.template.slots, weights)), ["x"])
+    graph = Graph()
+    for one in fine_tunes(model, count, blocks, seed):
+        graph.add(one, ["x"])
     return graph
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.metrics import Metric
-from gpuworker.core.ranking import DROP_LEVEL, Board, Dropped, Failed, Measured, Scored, board, rank, rungs
+from gpuworker.core.ranking import Board, Dropped, Failed, Measured, Scored, board, rank, rungs
 from gpuworker.core.ranking.leaving import LEAST_RACERS, leaving
 from gpuworker.core.ranking.standing import standing
+from gpuworker.core.specs import DROP_LEVEL
 from tests.core.probes.worlds import constant, world
 
 N = 200
