@@ -101,3 +101,5 @@ def _device() -> Iterator[CheckMessage]:
         yield Error(
             f"WORKER_DEVICE is {settings.WORKER_DEVICE!r}.", hint="Use auto, cpu, cuda, or cuda:N for one of several.", id="modelshop.E007"
         )
+    if settings.SEARCH_EXECUTION not in ("plan", "exact", "loop"):
+        yield Error(f"SEARCH_EXECUTION is {settings.SEARCH_EXECUTION!r}.", hint="Use plan, exact or loop.", id="modelshop.E008")

@@ -221,6 +221,8 @@ SEARCH_MAX_SAMPLES = env_int("SEARCH_MAX_SAMPLES", 10000)
 WORKER_DEVICE = env("WORKER_DEVICE", "auto")
 SANDBOX_MEMORY_MB = env_int("SANDBOX_MEMORY_MB", 8192)
 SANDBOX_CALL_SECONDS = env_float("SANDBOX_CALL_SECONDS", 120)
+SEARCH_EXECUTION = env("SEARCH_EXECUTION", "plan")
+DEVICE_SECONDS = env_float("DEVICE_SECONDS", 20)
 
 # --- HTTP --------------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"

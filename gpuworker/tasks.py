@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from gpuworker.pipeline import calibration, probe_runs, publish, samples, search, worker
+from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, worker
 from gpuworker.pipeline.lease import run_job
 
 worker.register()
@@ -23,6 +23,11 @@ def probe_run(job_id: int, attempt: int) -> None:
 @shared_task(name="catalog.calibrate")
 def calibrate(job_id: int, attempt: int) -> None:
     run_job(job_id, attempt, calibration.run_calibration)
+
+
+@shared_task(name="jobs.measure_device")
+def measure_device(job_id: int, attempt: int) -> None:
+    run_job(job_id, attempt, devices.measure_device)
 
 
 @shared_task(name="search.sampleset_check")

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from jobs.models import Job, Worker
+from jobs.models import Device, Job, Worker
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -32,3 +32,8 @@ class JobAdmin(ReadOnlyAdmin):
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = ["name", "device", "seen", "draining", "job"]
     list_select_related = ["job"]
+
+
+@admin.register(Device)
+class DeviceAdmin(ReadOnlyAdmin):
+    list_display = ["name", "measured"]

@@ -198,3 +198,17 @@ class Worker(models.Model):
     @property
     def alive(self) -> bool:
         return timezone.now() - self.seen < self.STALE_AFTER
+
+
+class Device(models.Model):
+    """A kind of machine that workers run on, and what work costs there: by it searches are planned and their time is foretold."""
+
+    name = models.CharField(max_length=200, unique=True)
+    cost = models.JSONField(default=dict, help_text="The engine's cost model, with what real runs taught it; empty = not measured yet")
+    measured = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

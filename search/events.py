@@ -18,7 +18,9 @@ from search.models import Candidate, Search, SearchEvent
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["queued", "started", "resumed", "prior", "candidate_failed", "candidate_retried", "rung", "finished", "stopped", "failed"]
+Kind = Literal[
+    "queued", "started", "resumed", "prior", "planned", "candidate_failed", "candidate_retried", "rung", "finished", "stopped", "failed",
+]  # fmt: skip
 
 
 class Prior(TypedDict):
@@ -26,6 +28,18 @@ class Prior(TypedDict):
 
     candidates: int
     seconds: float
+
+
+class Planned(TypedDict):
+    """How the candidates will run. seconds: predicted, with its 90 % interval; shared: share of the work done once for several of them."""
+
+    candidates: int
+    one_by_one: int
+    seconds: float
+    low: float
+    high: float
+    shared: float
+    memory_bytes: int
 
 
 class CandidateFailed(TypedDict):
@@ -59,7 +73,7 @@ class Plain(TypedDict, total=False):
     fix: str
 
 
-Payload = Prior | CandidateFailed | Rung | Ended | Plain
+Payload = Prior | Planned | CandidateFailed | Rung | Ended | Plain
 
 
 def event_add(search: Search, kind: Kind, payload: Payload, *, rows: Iterable[int] = (), fields: Mapping[str, Any] | None = None) -> int:

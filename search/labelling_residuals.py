@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from django.db.models import QuerySet
 
 from search.labelling import CannotLabel, Round, round_of
 from search.labelling_models import Confirmation
+from search.models import Search
 
 LEAST_LABELS = 10
 
@@ -55,9 +57,14 @@ def residuals_of(found: Round) -> list[Residual]:
     ]
 
 
-def residuals_for_calibration() -> Iterator[Residual]:
-    """Of all searches whose owners let their labels serve, the latest first. Searches whose samples are gone say nothing any more."""
-    rows = Confirmation.objects.filter(calibrates=True, n__gte=LEAST_LABELS).select_related("search__sample_set").order_by("-changed")
+def confirmations_for_calibration(searches: QuerySet[Search]) -> QuerySet[Confirmation]:
+    """Of those searches that have labels enough, and whose owners let them serve."""
+    return Confirmation.objects.filter(search__in=searches, calibrates=True, n__gte=LEAST_LABELS)
+
+
+def residuals_for_calibration(searches: QuerySet[Search]) -> Iterator[Residual]:
+    """Of those searches, the latest first. One whose samples are gone says nothing any more."""
+    rows = confirmations_for_calibration(searches).select_related("search__sample_set").order_by("-changed")
     for row in rows.iterator(chunk_size=50):
         try:
             yield from residuals_of(round_of(row.search))

@@ -153,6 +153,10 @@ class Search(models.Model):
     verdict = models.JSONField(default=dict)
     excluded = models.JSONField(default=list, help_text="[{reason, count, examples}]: models left out, and why")
     compute_seconds = models.FloatField(default=0)
+    plan = models.JSONField(
+        default=dict,
+        help_text="How the candidates run as one: the plan, its drawing, predicted and actual cost; empty = one by one",
+    )
     created = models.DateTimeField(default=timezone.now)
     started = models.DateTimeField(null=True, blank=True)
     prior_at = models.DateTimeField(null=True, blank=True)
@@ -178,6 +182,21 @@ class Search(models.Model):
     @property
     def is_live(self) -> bool:
         return self.state in (SearchState.QUEUED, SearchState.RUNNING)
+
+
+class SearchPlan(models.Model):
+    """How the candidates of a search run as one. Apart from the search's row, since it grows with their number."""
+
+    search = models.OneToOneField(Search, on_delete=models.CASCADE, related_name="execution")
+    plan = models.JSONField(help_text="As the engine takes it up again")
+    drawing = models.JSONField(help_text="Parts of the plan: what each reads, serves, and is made of")
+    candidates = models.JSONField(help_text="Candidate ids, in the order of the plan's numbers")
+    device = models.CharField(max_length=200)
+    measured = models.BooleanField(help_text="Whether costs had been measured on that device before")
+    worked = models.JSONField(default=dict, help_text="Part > milliseconds it took")
+
+    def __str__(self) -> str:
+        return f"plan of search {self.search_id}"
 
 
 class CandidateState(models.TextChoices):

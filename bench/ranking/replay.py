@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.ranking.episodes import Episode
 from gpuworker.core.probes.calibration import Calibration
-from gpuworker.core.ranking import Finished, Measured, rank
+from gpuworker.core.ranking import Finished, Measured, one_by_one, rank
 from gpuworker.core.specs import DROP_LEVEL
 
 SCORERS = ("anchor", "dawid_skene", "atc")
@@ -27,7 +27,7 @@ def replayed(episode: Episode, calibration: Calibration) -> dict[str, float]:
         return rows[start:stop]
 
     views = [replace(view, log_probs=None) for view in episode.candidates]
-    run = rank(episode.target, views, predict, scorers=SCORERS, calibration=calibration, drop=DROP_LEVEL)
+    run = rank(episode.target, views, one_by_one(predict), scorers=SCORERS, calibration=calibration, drop=DROP_LEVEL)
     samples = np.zeros(len(outputs))
     left: tuple[int, ...] = ()
     for event in run:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import groupby
 
 import numpy as np
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from accounts.models import Team
@@ -14,13 +15,15 @@ from catalog import dispatch
 from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, ProbeSliceQuerySet
 from catalog.probes import canonical_order, usable
 from gpuworker.core.metrics import ACCURACY, Metric
-from gpuworker.core.probes.calibration import LEVELS
+from gpuworker.core.probes.calibration import LEVELS, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView
-from gpuworker.core.ranking.calibrate import calibrations
+from gpuworker.core.ranking.calibrate import Errors, calibrations, confirmed_errors
 from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, with_features
+from search.labelling_residuals import confirmations_for_calibration, residuals_for_calibration
 from search.metrics import calibration_key
+from search.models import Search
 
 MOST_MODELS = 64  # drawn at random where more have answered
 FEW_LABELS = 3  # up to which F1 is measured for each label
@@ -36,7 +39,7 @@ def run_calibration(lease: Lease) -> None:
     probes = catalog_probes(pieces)
     if made is None or probes is None or probes.set_version != made:
         return  # withdrawn meanwhile
-    candidates, answers = _drawn(probes), answers_digest(made)
+    candidates, answers, confirmed = _drawn(probes), answers_digest(made), confirmed_with(made)
     todo = [(key, metric) for key, metric in metrics_of(pieces[0].labels) if made.calibration.get(key, {}).get("answers") != answers]
 
     def step() -> None:
@@ -47,7 +50,7 @@ def run_calibration(lease: Lease) -> None:
     for batch in filter(None, (first, [item for item in todo if item not in first])):
         done = todo.index(batch[0])
         lease.progress(done / len(todo), f"{len(todo) - done} metrics to go")
-        tables = calibrations(probes.view, candidates, [metric for _, metric in batch], step=step)
+        tables = calibrations(probes.view, candidates, [metric for _, metric in batch], confirmed=confirmed, step=step)
         facts = {"levels": LEVELS, "models": len(candidates), "answers": answers, "made": timezone.now().isoformat()}
         made.calibration |= {key: {"table": table.document(), **facts} for (key, _), table in zip(batch, tables, strict=True)}
         with lease.write():
@@ -75,11 +78,31 @@ def calibration_start(made: ProbeSetVersion) -> bool:
     return due
 
 
+def confirmed_with(made: ProbeSetVersion) -> list[Errors]:
+    """Of searches that rested on probes for the same labels, and whose owners let their labels show how far predictions were off."""
+    found = []
+    for search, rows in groupby(residuals_for_calibration(_searches_like(made)), key=lambda row: row.search):
+        own, kept = list(rows), Search.objects.values_list("probes__calibration", flat=True).get(pk=search)
+        predicted, low, high, seen, error = np.array([(r.predicted, r.low, r.high, r.measured, r.error) for r in own]).T
+        half = np.maximum(predicted - low, high - predicted)
+        table = Calibration.of_document(kept) if kept else UNCALIBRATED
+        found.append(confirmed_errors(search, predicted, half, seen, error, table))
+    return found
+
+
+def _searches_like(made: ProbeSetVersion) -> QuerySet[Search]:
+    digests = ProbeSetVersion.objects.filter(set_key=made.set_key).values_list("digest", flat=True)
+    return Search.objects.filter(probes__digest__in=list(digests))
+
+
 def answers_digest(made: ProbeSetVersion) -> str:
-    """Of the searchable versions that have answered all slices of the choice. One query."""
+    """Of what a measurement would rest on today: the searchable versions that have answered all slices of the choice, and confirmed
+    searches."""
     found = ProbeAnswers.objects.of_searchable().filter(piece__in=made.pieces, log_probs__isnull=False).order_by("version")
     whole = found.values_list("version").annotate(n=Count("pk")).filter(n=len(made.pieces))
-    return hashlib.sha256(",".join(str(version) for version, _ in whole).encode()).hexdigest()
+    confirmed = confirmations_for_calibration(_searches_like(made)).order_by("search").values_list("search", "n")
+    text = ",".join(str(version) for version, _ in whole) + "".join(f";{search}:{n}" for search, n in confirmed)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def metrics_of(labels: Iterable[str]) -> list[tuple[str, Metric]]:

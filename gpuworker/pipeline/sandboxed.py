@@ -18,7 +18,7 @@ import torch
 from django.conf import settings
 from numpy.typing import NDArray
 
-from catalog.models import ModelVersion, Tensor
+from catalog.models import ModelVersion
 from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UnreadableModel, UnreadableSamples
 from gpuworker.core.program.keys import content_key
 from gpuworker.core.program.store import TensorStore
@@ -156,23 +156,33 @@ def probe_features(batch_path: Path) -> tuple[NDArray[np.float16], str]:
 
 @dataclass(frozen=True, slots=True)
 class RunnableVersion:
-    """What the child needs to run a stored version."""
+    """What the child needs to run a stored version. memory_bytes: of one sample with all weights, as measured when it was published."""
 
     spec: dict[str, Any]
     program: dict[str, Any]
     places: tuple[dict[str, Any], ...]
+    memory_bytes: int = 0
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a job is told of it, its tensors apart."""
+        return {"spec": self.spec, "program": self.program, "device": device()}
 
     @classmethod
     def of(cls, version: ModelVersion) -> RunnableVersion:
         """From the rows of a checked version."""
         if version.program is None:
             raise ExecutionFailed("The version has no program.", detail=str(version), fix="Publish it again.")
-        rows = Tensor.objects.filter(versions=version).order_by("key")
+        rows = sorted(version.tensors.all(), key=lambda row: row.key)
         places = tuple(
             {"key": row.key, "dtype": row.dtype, "shape": row.shape, "nbytes": row.nbytes, "pack": row.pack, "offset": row.offset}
             for row in rows
         )
-        return cls(version.spec, version.program, places)
+        return cls(version.spec, version.program, places, version.memory_bytes or 0)
+
+
+class PlanGone(Exception):
+    """The child died, and the plan with it."""
 
 
 class Runner:
@@ -201,15 +211,27 @@ class Runner:
 
     def run_rows(self, version: RunnableVersion, start: int, stop: int) -> tuple[NDArray[np.float32], float]:
         """(stop - start, C) float32 log-probabilities in the version's label order, and the seconds of the forward passes."""
-        reply = self._call("run_rows", version, {"start": start, "stop": stop})
+        reply = self._call("run_rows", version.places, version.document | {"start": start, "stop": stop})
         rows = reply.arrays.get("log_probs")
         if rows is None or rows.shape != (stop - start, len(version.spec["labels"])) or rows.dtype != np.float32:
             raise ExecutionFailed("The model gave no result of the expected shape.", detail=f"Rows {start} to {stop}.", fix="Try again.")
         return rows, float(reply.meta["seconds"])
 
+    def make_plan(self, versions: Sequence[RunnableVersion], document: Mapping[str, Any]) -> Reply:
+        """Plan many versions on the loaded samples (work/planned.py). document: samples, options, cost, plan."""
+        models = [{"spec": version.spec, "program": version.program} for version in versions]
+        places = {place["key"]: place for version in versions for place in version.places}
+        return self._call("make_plan", list(places.values()), {"models": models, **document})
+
+    def run_plan(self, begin: Mapping[str, Any] | None, seconds: float) -> Reply:
+        """Begin or go on with the plan of this session. Raises PlanGone when the child that held it has died."""
+        if self._session.generation != self._generation or not self._session.alive:
+            raise PlanGone
+        return self._session.call("run_plan", {"begin": begin, "seconds": seconds})
+
     def try_model(self, version: RunnableVersion) -> dict[str, float]:
         """latency_ms per sample and memory_bytes. Raises when shape, labels or values do not fit."""
-        return dict(self._call("try_model", version, {}).meta)
+        return dict(self._call("try_model", version.places, version.document).meta)
 
     def sign_reference(self, labels: NDArray[np.int64] | None, log_probs: NDArray[np.float32], n_labels: int) -> Reply:
         """The behaviour signature of a model on the loaded batch (work/samples.py)."""
@@ -219,13 +241,13 @@ class Runner:
             arrays["labels"] = labels
         return self._session.call("sign_reference", {"n_labels": n_labels}, arrays)
 
-    def _call(self, job: str, version: RunnableVersion, meta: dict[str, Any]) -> Reply:
+    def _call(self, job: str, places: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]) -> Reply:
+        """Call a job that reads tensors at these places."""
         self._ensure_loaded()
-        packs = sorted({place["pack"] for place in version.places})
         with contextlib.ExitStack() as stack:
+            packs = sorted({place["pack"] for place in places})
             fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
-            document = {"spec": version.spec, "program": version.program, "places": list(version.places), "device": device()}
-            return self._session.call(job, document | meta, files=fds)
+            return self._session.call(job, {**meta, "places": list(places)}, files=fds)
 
     def _ensure_loaded(self) -> None:
         if self._session.generation == self._generation and self._session.alive:
@@ -239,8 +261,7 @@ def try_without_samples(version: RunnableVersion) -> dict[str, float]:
     packs = sorted({place["pack"] for place in version.places})
     with session() as child, contextlib.ExitStack() as stack:
         fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
-        document = {"spec": version.spec, "program": version.program, "places": list(version.places), "device": device()}
-        return dict(child.call("try_model", document, files=fds).meta)
+        return dict(child.call("try_model", version.document | {"places": list(version.places)}, files=fds).meta)
 
 
 def _gone() -> UnreadableSamples:

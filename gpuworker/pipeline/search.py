@@ -8,35 +8,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
 from catalog.labels import label_columns
+from catalog.models import ModelVersion
+from gpuworker.core import ranking
 from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.probes import settle
 from gpuworker.core.protocols import CandidateView, TargetView
-from gpuworker.core.ranking import Board, Event, Failed, Measured, Planned, Scored, board, prior, rank
+from gpuworker.core.ranking import Board, Event, Failed, Measured, Scored, board, prior, rank
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.core.signatures.columns import in_label_order
 from gpuworker.pipeline.arrays import load_arrays
 from gpuworker.pipeline.boards import board_save, left_row, prior_save
+from gpuworker.pipeline.devices import corrections_save, cost_of, this_device
 from gpuworker.pipeline.grounds import grounds_of
 from gpuworker.pipeline.lease import Cancelled, Lease
+from gpuworker.pipeline.planned import CHUNK, Made, PlanBroken, PlannedRun, fitting
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import JobState
 from search.board import share_done
-from search.events import event_add
+from search.events import Planned, event_add
 from search.metrics import metric_of
-from search.models import OUT_OF_RACE, Candidate, CandidateState, PredictionChunk, Search, SearchState
+from search.models import OUT_OF_RACE, Candidate, CandidateState, PredictionChunk, Search, SearchPlan, SearchState
 from search.ranks import shown_ranks
 from search.services import search_end
 
 log = logging.getLogger(__name__)
-CHUNK = 256
+PLANS = 2  # of one attempt: after one that broke whoever broke it has failed by name, and the next may do
 FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running, or more where a board takes long:
 BOARD_SHARE = 5.0  # at most one part in so many of that time goes into boards
 
@@ -134,13 +139,15 @@ class SearchRun:
     def measure(self) -> None:
         """Run what is missing, rung by rung. On a stop the board of what is there is saved before the search ends."""
         self.versions: dict[int, RunnableVersion] = {}
+        self.planned: PlannedRun | None = None
+        self.plans_left = PLANS if settings.SEARCH_EXECUTION != "loop" else 0
         next_board = time.monotonic() + FIRST_BOARDS_EVERY
         with Runner(self.search.sample_set.batch_path) as self.runner:
             try:
                 for event in self._race():
                     self.lease.check()
                     match event:
-                        case Planned():
+                        case ranking.Planned():
                             self.lease.progress(0.0, f"{len(self.candidates)} candidates")
                         case Measured() if (begun := time.monotonic()) > next_board:
                             self._first_board()
@@ -159,7 +166,7 @@ class SearchRun:
         return rank(
             self.target,
             self.views,
-            self._predict,
+            self._execute,
             failed=self.failed,
             scorers=self.search.scorers,
             calibration=self.grounds.calibration,
@@ -174,44 +181,139 @@ class SearchRun:
         grounds = self.grounds.calibration
         return board(self.target, self.views, self.search.scorers, calibration=grounds, metric=self.metric, left=self.left)
 
-    def _predict(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
-        """Predictions of one candidate, in chunks on a fixed grid, each saved before the next; returned as stored, so that
-        a resumed run sees the same numbers as an undisturbed one."""
-        candidate = self.candidates[index]
-        if candidate.state == CandidateState.QUEUED:
-            Candidate.objects.filter(pk=candidate.pk).update(state=CandidateState.RUNNING)
-            candidate.state = CandidateState.RUNNING
-        parts: list[NDArray[np.float32]] = []
+    def _execute(self, wanted: Mapping[int, int], stop: int) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
+        """Bring candidates to sample `stop`: by the plan, and one by one those that it does not hold or cannot finish."""
+        if self.planned is None and self.plans_left:
+            self._make_plan()
+        waiting = dict(wanted)
+        if self.planned is not None:
+            try:
+                for index, found in self._by_plan(self.planned, wanted, stop):
+                    del waiting[index]
+                    yield index, found
+            except PlanBroken as broken:
+                log.warning("search %s: the plan broke, its candidates go on one by one: %s", self.search.pk, broken)
+                self.planned = None
+        for index in waiting:
+            try:
+                self._alone(index, stop)
+            except UserError as error:
+                yield index, error
+            else:
+                yield index, self._rows(index, wanted[index], stop)
+
+    def _make_plan(self) -> None:
+        """Plan all candidates, also those that are done: a run that is taken up again then finds the plan it had."""
+        self.plans_left -= 1
+        places = {candidate.version_id: index for index, candidate in enumerate(self.candidates)}
+        found = ModelVersion.objects.filter(pk__in=places, program__isnull=False).prefetch_related("tensors").in_bulk()
+        versions = {index: RunnableVersion.of(found[pk]) for pk, index in places.items() if pk in found}
+        order = sorted(versions)
+        held = {order[place]: versions[order[place]] for place in fitting([versions[index] for index in order])}
+        exact, row = settings.SEARCH_EXECUTION == "exact", this_device()
+        cost = row.cost if cost_of(row) is not None else None
+        kept = SearchPlan.objects.filter(search=self.search).first()
+        try:
+            self.planned = PlannedRun(self.runner, held, self.search.n_samples, exact=exact, stored=kept.plan if kept else None, cost=cost)
+        except PlanBroken as broken:
+            log.warning("search %s: no plan, its candidates run one by one: %s", self.search.pk, broken)
+            self.plans_left = 0
+        else:
+            if kept and kept.plan == self.planned.plan:
+                self.planned.worked = dict(kept.worked)
+            self._show_plan(self.planned, row.name, cost is not None)
+
+    def _show_plan(self, planned: PlannedRun, device: str, measured: bool) -> None:
+        models, predicted = [self.candidates[index].pk for index in planned.order], planned.plan["predicted"]
+        told: Planned = {
+            "candidates": len(models),
+            "one_by_one": len(self.candidates) - len(models),
+            "seconds": predicted["ms"] / 1000,
+            "low": predicted["low"] / 1000,
+            "high": predicted["high"] / 1000,
+            "shared": predicted["shared"],
+            "memory_bytes": predicted["peak_bytes"] + predicted["weight_bytes"],
+        }
+        facts = {"plan": planned.plan, "drawing": planned.drawing, "candidates": models, "device": device, "measured": measured}
+        with self.lease.write():
+            SearchPlan.objects.update_or_create(search=self.search, defaults=facts)
+            event_add(self.search, "planned", told, fields={"plan": told})
+
+    def _by_plan(self, planned: PlannedRun, wanted: Mapping[int, int], stop: int) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
+        """Rows are saved as they come, a step's at once. Raises PlanBroken; what was saved by then is known to `_rows`."""
+        for index in wanted.keys() & planned.refused.keys():
+            yield index, planned.refused[index]
+        mine = {index: start for index, start in wanted.items() if index in set(planned.order)}
+        if not mine:
+            return
+        self._mark_running(mine)
+        gone = [index for index, candidate in enumerate(self.candidates) if candidate.state in OUT_OF_RACE]
+        for step in planned.run(mine, stop, gone):
+            self.lease.check()
+            self._store([item for item in step if isinstance(item, Made)])
+            for item in step:
+                if not isinstance(item, Made):
+                    yield item
+                elif item.start + len(item.log_probs) >= stop:
+                    yield item.index, self._rows(item.index, wanted[item.index], stop)
+        self._learned(planned)
+
+    def _learned(self, planned: PlannedRun) -> None:
+        """What the pieces of the plan took, for the page and for the next plan."""
+        corrections_save(planned.costs)
+        with self.lease.write():
+            SearchPlan.objects.filter(search=self.search).update(worked=planned.worked)
+
+    def _alone(self, index: int, stop: int) -> None:
+        """One candidate in chunks on a fixed grid, each saved before the next. Raises UserError when it cannot."""
+        candidate, view = self.candidates[index], self.views[index]
+        self._mark_running([index])
+        if candidate.pk not in self.versions:
+            self.versions[candidate.pk] = RunnableVersion.of(candidate.version)
+        start = 0 if view.log_probs is None else len(view.log_probs)
         for low in range(start, stop, CHUNK):
             self.lease.check()
-            parts.append(self._chunk(candidate, low, min(low + CHUNK, stop)))
-        rows = np.concatenate(parts)
-        view = self.views[index]
-        known = rows if view.log_probs is None else np.concatenate([view.log_probs, rows])
-        self.views[index] = replace(view, log_probs=known)
-        return rows
+            try:
+                rows, seconds = self.runner.run_rows(self.versions[candidate.pk], low, min(low + CHUNK, stop))
+            except SandboxDefect as defect:
+                log.error("candidate %s of search %s: %s\n%s", candidate.pk, self.search.pk, defect, defect.trace)
+                raise ExecutionFailed(
+                    "The model could not be run: something broke on our side.",
+                    detail="The operator finds the cause in the worker's log.",
+                    fix="Retry this row.",
+                ) from defect
+            self._store([Made(index, low, rows, seconds)])
 
-    def _chunk(self, candidate: Candidate, start: int, stop: int) -> NDArray[np.float32]:
-        version = self.versions.get(candidate.pk)
-        if version is None:
-            version = self.versions[candidate.pk] = RunnableVersion.of(candidate.version)
-        try:
-            rows, seconds = self.runner.run_rows(version, start, stop)
-        except SandboxDefect as defect:
-            log.error("candidate %s of search %s: %s\n%s", candidate.pk, self.search.pk, defect, defect.trace)
-            raise ExecutionFailed(
-                "The model could not be run: something broke on our side.",
-                detail="The operator finds the cause in the worker's log.",
-                fix="Retry this row.",
-            ) from defect
-        stored = rows[:, label_columns(candidate.version.labels, self.search.labels)].astype("<f2")
+    def _mark_running(self, indexes: Iterable[int]) -> None:
+        begun = [self.candidates[index] for index in indexes if self.candidates[index].state == CandidateState.QUEUED]
+        if begun:
+            Candidate.objects.filter(pk__in=[candidate.pk for candidate in begun]).update(state=CandidateState.RUNNING)
+        for candidate in begun:
+            candidate.state = CandidateState.RUNNING
+
+    def _store(self, made: Sequence[Made]) -> None:
+        """Save predictions; kept as stored, so that a resumed run sees the same numbers as an undisturbed one."""
+        if not made:
+            return
+        chunks = []
+        for item in made:
+            candidate, view = self.candidates[item.index], self.views[item.index]
+            rows = item.log_probs[:, label_columns(candidate.version.labels, self.search.labels)].astype("<f2")
+            stop = item.start + len(rows)
+            chunks.append(PredictionChunk(candidate=candidate, start=item.start, stop=stop, log_probs=rows.tobytes(), seconds=item.seconds))
+            known = rows.astype(np.float32)
+            self.views[item.index] = replace(view, log_probs=known if view.log_probs is None else np.concatenate([view.log_probs, known]))
+            candidate.samples_done, candidate.seconds = stop, candidate.seconds + item.seconds
         with self.lease.write():
-            PredictionChunk.objects.create(candidate=candidate, start=start, stop=stop, log_probs=stored.tobytes(), seconds=seconds)
-            candidate.samples_done, candidate.seconds = stop, candidate.seconds + seconds
-            Candidate.objects.filter(pk=candidate.pk).update(samples_done=stop, seconds=candidate.seconds)
-            self.search.compute_seconds += seconds
+            PredictionChunk.objects.bulk_create(chunks)
+            Candidate.objects.bulk_update({chunk.candidate for chunk in chunks}, ["samples_done", "seconds"])
+            self.search.compute_seconds += sum(item.seconds for item in made)
             Search.objects.filter(pk=self.search.pk).update(compute_seconds=self.search.compute_seconds)
-        return stored.astype(np.float32)
+
+    def _rows(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
+        known = self.views[index].log_probs
+        assert known is not None
+        return known[start:stop]
 
     def _first_board(self) -> None:
         """Rows appear while the first rung still runs; in later rungs the common prefix has not grown yet."""

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from gpuworker.core.sandbox import Sandbox
 from gpuworker.pipeline import sandboxed
+from gpuworker.pipeline.devices import device_start
 from gpuworker.pipeline.intake import intake
 from gpuworker.pipeline.lease import stopping, worker_name
 from gpuworker.pipeline.probe_runs import outdated_start
@@ -78,9 +79,10 @@ def _beat() -> None:
 
 
 def _catch_up() -> None:
-    """Queue what an earlier worker left undone on the probes, or what a newer program computes otherwise."""
+    """Queue what an earlier worker left undone on the probes, what a newer program computes otherwise, and the timing of a new device."""
     try:
         outdated_start()
+        device_start()
     except DatabaseError:
         log.warning("the database does not answer: probes are looked at when the next worker starts, or the next model is published")
         connection.close()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from gpuworker.core import signatures
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.protocols import CandidateView, TargetView
-from gpuworker.core.ranking import Failed, Finished, Measured, Planned, Scored, board, prior, rank, rungs
+from gpuworker.core.ranking import Failed, Finished, Measured, Planned, Scored, board, one_by_one, prior, rank, rungs
 from gpuworker.core.ranking.standing import standing
 from gpuworker.core.scorers.shift import Shift
 from tests.core.scorers.worlds import crowd, log_probs, views
@@ -289,7 +289,7 @@ def test_rungs_end_with_all_samples():
 
 def test_a_run_asks_for_each_row_once_and_ends_with_the_full_board():
     outputs, calls = outputs_of(5, 200), []
-    events = list(rank(TargetView(200, {}), [CandidateView({})] * 5, asked_for(outputs, calls)))
+    events = list(rank(TargetView(200, {}), [CandidateView({})] * 5, one_by_one(asked_for(outputs, calls))))
     assert isinstance(events[0], Planned)
     assert (events[0].rungs, events[0].rows_known, events[0].rows_to_run) == ((32, 128, 200), 0, 1000)
     assert calls == [(m, a, b) for a, b in ((0, 32), (32, 128), (128, 200)) for m in range(5)]
@@ -302,9 +302,9 @@ def test_a_run_asks_for_each_row_once_and_ends_with_the_full_board():
 @pytest.mark.parametrize("known", [(200,) * 5, (32, 32, 32, 0, 0), (128,) * 5, (200, 50, 0, 7, 128)])
 def test_a_resumed_run_asks_for_nothing_it_has_and_ends_alike(known):
     outputs, calls, whole = outputs_of(5, 200), [], []
-    undisturbed = list(rank(TargetView(200, {}), [CandidateView({})] * 5, asked_for(outputs, whole)))
+    undisturbed = list(rank(TargetView(200, {}), [CandidateView({})] * 5, one_by_one(asked_for(outputs, whole))))
     candidates = [CandidateView({}, x[:k] if k else None) for x, k in zip(outputs, known, strict=True)]
-    events = list(rank(TargetView(200, {}), candidates, asked_for(outputs, calls)))
+    events = list(rank(TargetView(200, {}), candidates, one_by_one(asked_for(outputs, calls))))
     assert events[0].rows_known == sum(known)
     assert sum(stop - start for _, start, stop in calls) == events[0].rows_to_run == 1000 - sum(known)
     assert all(start >= known[m] for m, start, _ in calls)
@@ -315,7 +315,7 @@ def test_a_resumed_run_asks_for_nothing_it_has_and_ends_alike(known):
 
 def test_a_failing_model_leaves_and_holds_nobody_back():
     outputs, calls = outputs_of(5, 200), []
-    events = list(rank(TargetView(200, {}), [CandidateView({})] * 5, asked_for(outputs, calls, fail=(3, 32))))
+    events = list(rank(TargetView(200, {}), [CandidateView({})] * 5, one_by_one(asked_for(outputs, calls, fail=(3, 32)))))
     (failure,) = [e for e in events if isinstance(e, Failed)]
     assert (failure.candidate, failure.error.title) == (3, "It broke.")
     assert [call for call in calls if call[0] == 3] == [(3, 0, 32), (3, 32, 128)]
@@ -324,7 +324,7 @@ def test_a_failing_model_leaves_and_holds_nobody_back():
     assert last.rows[3].grade == "prior"
     resumed, again = [], []
     candidates = [CandidateView({}, x[:32]) for x in outputs]
-    resumed = list(rank(TargetView(200, {}), candidates, asked_for(outputs, again), failed=[3]))
+    resumed = list(rank(TargetView(200, {}), candidates, one_by_one(asked_for(outputs, again)), failed=[3]))
     assert all(call[0] != 3 for call in again)
     assert resumed[-1].board == last
 
@@ -343,7 +343,7 @@ def test_unusable_outputs_end_one_candidate(rows, title):
     def predict(candidate, start, stop):
         return rows[start:stop] if candidate == 1 and len(rows) == 40 else rows if candidate == 1 else outputs[candidate][start:stop]
 
-    events = list(rank(TargetView(40, {}), [CandidateView({})] * 4, predict))
+    events = list(rank(TargetView(40, {}), [CandidateView({})] * 4, one_by_one(predict)))
     (failure,) = [e for e in events if isinstance(e, Failed)]
     assert failure.candidate == 1
     assert title in failure.error.title
@@ -355,13 +355,13 @@ def test_a_defect_ends_the_run():
         raise RuntimeError("bug")
 
     with pytest.raises(RuntimeError):
-        list(rank(TargetView(40, {}), [CandidateView({})] * 2, predict))
+        list(rank(TargetView(40, {}), [CandidateView({})] * 2, one_by_one(predict)))
 
 
 def test_all_candidates_may_fail():
     def predict(candidate, start, stop):
         raise ExecutionFailed("It broke.")
 
-    events = list(rank(TargetView(40, {}), [CandidateView({})] * 2, predict))
+    events = list(rank(TargetView(40, {}), [CandidateView({})] * 2, one_by_one(predict)))
     assert events[-1].board.verdict.kind == "cannot_tell"
     assert events[-1].board.n == 0

@@ -55,7 +55,12 @@ def held(pid: int) -> Iterator[None]:
 
 
 def alive(processes: list[psutil.Process]) -> list[str]:
-    return [" ".join(process.cmdline()) for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it may end between two looks
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found
 
 
 def test_both_workers_take_jobs(pair: Instance, undisturbed: dict[str, Any]) -> None:

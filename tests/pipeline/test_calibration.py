@@ -15,6 +15,8 @@ from gpuworker.core.probes.calibration import LEVELS, Calibration
 from gpuworker.core.protocols import CandidateView, ProbeView
 from gpuworker.pipeline import calibration
 from jobs.models import Job, JobState
+from search.labelling import confirmation_calibrates, confirmation_refresh, round_of
+from search.labelling_models import GivenLabel
 from search.models import SampleSet
 from tests.catalog.makers import LABELS
 from tests.pipeline.test_probes import approved, reference, run_jobs
@@ -70,6 +72,26 @@ def test_a_search_asks_for_it_when_answers_have_changed(
     assert again.subject_id == job.subject_id and work(again).state == JobState.SUCCEEDED
     after = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
     assert after["accuracy"]["models"] == 5 and after["accuracy"]["answers"] != before["accuracy"]["answers"]
+
+
+def test_what_people_labelled_counts_where_the_owner_lets_it(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    [job] = waiting()
+    work(job)
+    before = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
+    search = searched(alice, shots)
+    votes = round_of(search).contest.votes[0]
+    for item in range(20):
+        GivenLabel.objects.create(search=search, person=alice, item=item, label=(int(votes[item]) + 1) % 3, weight=1.0)
+    confirmation_refresh(search=search)
+    searched(alice, shots)
+    assert waiting() == [], "nobody has agreed"
+    confirmation_calibrates(search=search, actor=alice, calibrates=True)
+    searched(alice, shots)
+    [again] = waiting()
+    assert work(again).state == JobState.SUCCEEDED
+    after = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
+    assert after["accuracy"]["table"]["targets"] == before["accuracy"]["table"]["targets"] + 1
+    assert after["macro_f1"]["table"]["targets"] == before["macro_f1"]["table"]["targets"]
 
 
 def test_it_gives_way_and_keeps_what_it_has(

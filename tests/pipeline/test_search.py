@@ -32,6 +32,12 @@ GRID = [(0, 32), (32, 128), (128, 200)]
 NAMES = ("one", "fifth", "thirteen")
 
 
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain loop, whose calls into the sandbox are countable; tests/pipeline/test_search_plan.py has the same for plans."""
+    monkeypatch.setattr(settings, "SEARCH_EXECUTION", "loop")
+
+
 @pytest.fixture
 def models(team: Team, alice: User) -> list[ModelVersion]:
     return [published(team, alice, name) for name in NAMES]

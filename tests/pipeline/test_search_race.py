@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
 
 from accounts.models import Team, User
@@ -61,7 +59,7 @@ def test_nobody_leaves_where_nobody_may(models: list[ModelVersion], shots: Sampl
     assert {row.samples_done for row in search.candidates.all()} == {200}
 
 
-@pytest.mark.parametrize("number", [9, 10, 11, 13])
+@pytest.mark.parametrize("number", [5, 7, 9, 10])
 @pytest.mark.parametrize("after", [False, True], ids=["before the commit", "after the commit"])
 def test_an_interrupted_race_ends_as_an_undisturbed_one(
     models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch, number: int, after: bool
@@ -71,7 +69,7 @@ def test_an_interrupted_race_ends_as_an_undisturbed_one(
     job = queued(search)
     with monkeypatch.context() as patch:
         kill_at_write(patch, number, after=after)
-        with suppress(Killed):
+        with pytest.raises(Killed):
             run_job(job.pk, job.attempt, run_search, search_ended)
     job.refresh_from_db()
     assert job.state == JobState.RUNNING and job.requeue()

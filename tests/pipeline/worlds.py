@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from accounts.models import Team, User, Visibility
 from catalog.models import ModelVersion, RegisteredModel, VersionState
-from gpuworker.pipeline import calibration, probe_runs, publish, samples, search
+from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search
 from gpuworker.pipeline.lease import Lease, run_job
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
@@ -161,6 +161,7 @@ def work(job: Job) -> Job:
         "catalog.version_check": (publish.check_version, publish.version_ended),
         "catalog.probe_run": (probe_runs.run_slice, None),
         "catalog.calibrate": (calibration.run_calibration, None),
+        "jobs.measure_device": (devices.measure_device, None),
     }[job.kind]
     run_job(job.pk, job.attempt, run, ended)
     job.refresh_from_db()

@@ -49,8 +49,10 @@ def test_too_few_labels_or_another_metric_say_nothing(alice: User, finished: Sea
 
 def test_calibration_reads_only_what_the_owner_lets_it(alice: User, finished: Search) -> None:
     label_first(finished, alice, 12)
-    assert list(residuals_for_calibration()) == []
+    assert list(residuals_for_calibration(Search.objects.all())) == []
     confirmation_calibrates(search=finished, actor=alice, calibrates=True)
-    assert [row.version for row in residuals_for_calibration()] == [row.version_id for row in finished.candidates.order_by("position")]
+    assert [row.version for row in residuals_for_calibration(Search.objects.all())] == [
+        row.version_id for row in finished.candidates.order_by("position")
+    ]
     shutil.rmtree(finished.sample_set.folder)
-    assert list(residuals_for_calibration()) == []
+    assert list(residuals_for_calibration(Search.objects.all())) == []

@@ -196,3 +196,10 @@ KINDS: Mapping[str, Callable[[random.Random], tuple[Program, object]]] = {
     "elementwise": _by_hand(Input("x", "float32", (None, 3, 24, 24)), _elementwise),
 }  # fmt: skip
 """Networks of the sweep: name > maker of a program of random sizes."""
+
+
+def warm_up() -> None:
+    """Analyse one small network of each kind: whatever libraries load late for it is loaded then."""
+    source, templates = random.Random(0), Templates()  # noqa: S311 - sizes to try
+    for kind in KINDS:
+        templates.model(KINDS[kind](source)[0])

@@ -37,8 +37,13 @@ class Checkpoint:
     stop: int
 
 
-Event = Rows | Failed | Checkpoint
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """One more piece of work is done: the caller may look at the clock, or close the run for good. part: which of the plan. ms: what
+    it took. Pieces take at most about `Predicted.piece_ms`."""
+
+    part: int
+    ms: float
 
 
-class Stopped(Exception):
-    """The run was cancelled: between two pieces of work, hence at most `Predicted.piece_ms` after it was asked to."""
+Event = Rows | Failed | Checkpoint | Worked

@@ -15,12 +15,12 @@ FAILURES = (UserError, RuntimeError, ValueError, IndexError, TypeError, KeyError
 
 
 def alone(
-    model: Model, read: Callable[[str], torch.Tensor], inputs: Mapping[str, torch.Tensor], device: str, batch: int
+    model: Model, read: Callable[[str], torch.Tensor], inputs: Callable[[], Mapping[str, torch.Tensor]], device: str, batch: int
 ) -> dict[str, torch.Tensor] | UserError:
-    """Outputs by name, or the error as it is shown to people."""
+    """Outputs by name, or the error as it is shown to people. inputs: makes them, and may itself say why not."""
     try:
         tensors = {key: read(key) for key in model.weights}
-        return run_batched(model.program, tensors, inputs, batch, device)
+        return run_batched(model.program, tensors, inputs(), batch, device)
     except UserError as error:
         return error
     except MemoryError as error:

@@ -1,13 +1,14 @@
 """Running a plan: a generator of rows, failures and checkpoints over a range of samples.
 
-The caller goes from rung to rung (`run` on growing ranges), drops models in between, and closes the generator or says stop.
+The caller goes from rung to rung (`run` on growing ranges), drops models in between, and closes the generator to stop.
 What was given before is not computed again: models that have their rows are left out, and so is whatever only they need.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from gpuworker.core.engine.calibrate import clock_of
 from gpuworker.core.engine.code import Codes, Sizes
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.core.engine.estimate import work
-from gpuworker.core.engine.events import Checkpoint, Event, Failed, Rows, Stopped
-from gpuworker.core.engine.execute import Bound, Group, Segment, Values
+from gpuworker.core.engine.events import Checkpoint, Event, Failed, Rows, Worked
+from gpuworker.core.engine.execute import Bound, Group, Values
 from gpuworker.core.engine.graph import Graph, bitmap
 from gpuworker.core.engine.plan import Part, Plan
 from gpuworker.core.engine.planner import graph_key
@@ -29,6 +30,8 @@ from gpuworker.core.engine.templates import RESULTS
 from gpuworker.core.engine.trees import Tree, trees
 from gpuworker.core.engine.widths import piece_key
 
+ALONE = 64
+"""Samples at once for a model that runs by itself: what was too much for a chunk may fit."""
 Feed = Callable[[str, int, int], torch.Tensor]
 """(feed key, start, stop) > the inputs of samples start to stop."""
 
@@ -37,7 +40,7 @@ class PlanRunner:
     """One plan on one device.
 
     read: a weight by its content key. codes, cost: kept by a worker from plan to plan; `cost` learns from every run. cache:
-    results of earlier runs on the same feeds. stop: asked between any two pieces of work.
+    results of earlier runs on the same feeds.
     """
 
     def __init__(
@@ -50,12 +53,11 @@ class PlanRunner:
         *,
         cost: CostModel | None = None,
         cache: ResultCache | None = None,
-        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         if graph_key(graph) != plan.key:
             raise ValueError("the plan is for other models")
         self._graph, self._branches, self._plan, self._codes = graph, branches, plan, codes
-        self._cost, self._cache, self._stop = cost, cache, stop
+        self._cost, self._cache = cost, cache
         self._prepared = Prepared(graph, read, plan.device, plan.keep)
         self._sizes = Sizes(plan.chunk, plan.length)
         self._groups: dict[tuple[int, ...], Group] = {}
@@ -67,6 +69,7 @@ class PlanRunner:
         self._by_itself = bitmap(model for model in range(len(graph.models)) if model not in planned)
         if self._by_itself:
             self._trees.append(Tree((), tuple(self._models(self._by_itself))))
+        self._number = {part.branches: number for number, part in enumerate(plan.parts)}
         self._gone = 0
         self._spent = [0.0] * len(graph.models)
         self._values: Values = {}
@@ -78,7 +81,7 @@ class PlanRunner:
     def run(self, feed: Feed, start: int, stop: int, have: Mapping[int, int] | None = None) -> Iterator[Event]:
         """Samples start to stop. have: for models that were run before, the sample up to which their rows are known.
 
-        Chunks lie on a fixed grid, so that a run that is taken up again computes what an undisturbed one does. Raises Stopped.
+        Chunks lie on a fixed grid, so that a run that is taken up again computes what an undisturbed one does.
         """
         known = have or {}
         for tree in self._trees:
@@ -96,20 +99,17 @@ class PlanRunner:
         needed = self._needed(parts, wanted & ~self._by_itself, found)
         readers = Counter(value for number in needed for value in set(self._branches[number].inputs))
         readers.update(value for model in self._models(wanted) for _, value in self._graph.outputs[model])
-        self._values = values = dict(found)
+        self._values = dict(found)
         yield from self._given(wanted, readers, start, stop, set())
         for model in self._models(wanted & self._by_itself):
             yield self._alone(model, feed, start, stop)
         for part in parts:
             own = [self._branches[number] for number in part.branches if number in needed and self._alive(number, wanted)]
             if own:
-                for key, node in self._graph.feeds.items():
-                    value = node * RESULTS
-                    if value in own[0].inputs and value not in values:
-                        values[value] = feed(key, start, stop).to(self._plan.device)
+                self._feed(own[0], feed, start, stop)
                 made: set[int] = set()
                 started = self._clock()
-                failed = self._part(own, part.segments, values, readers, made)
+                failed = yield from self._part(own, part, readers, made)
                 self._keep(made, start, stop, 1000 * (self._clock() - started) / len(own))
                 yield from self._given(wanted, readers, start, stop, made)
                 for model in failed:
@@ -120,6 +120,14 @@ class PlanRunner:
                 if number in needed:
                     self._read(set(self._branches[number].inputs), readers)
 
+    def _feed(self, branch: Branch, feed: Feed, start: int, stop: int) -> None:
+        """What the branch reads of the inputs. What cannot be made stays away: the models that want it run by themselves and say why."""
+        for key, node in self._graph.feeds.items():
+            value = node * RESULTS
+            if value in branch.inputs and value not in self._values:
+                with suppress(*FAILURES):
+                    self._values[value] = feed(key, start, stop).to(self._plan.device)
+
     def _read(self, found: Collection[int], readers: Counter[int]) -> None:
         """These values were read once more; those that nobody waits for any longer are let go of."""
         for value in found:
@@ -127,33 +135,35 @@ class PlanRunner:
             if readers[value] <= 0:
                 self._values.pop(value, None)
 
-    def _part(self, own: Sequence[Branch], segments: Sequence[Segment], values: Values, readers: Counter[int], made: set[int]) -> list[int]:
+    def _part(self, own: Sequence[Branch], part: Part, readers: Counter[int], made: set[int]) -> Generator[Worked, None, list[int]]:
         """Run branches together; one that fails is found by halving. Gives the models that must run by themselves."""
         try:
-            self._group(own, segments, values, readers)
+            yield from self._group(own, part, readers)
         except FAILURES:
             if len(own) == 1:
                 return list(own[0].members)
-            half = len(own) // 2
-            return [model for part in (own[:half], own[half:]) for model in self._part(part, segments, values, readers, made)]
+            half, failed = len(own) // 2, []
+            for some in (own[:half], own[half:]):
+                failed += yield from self._part(some, part, readers, made)
+            return failed
         made.update(branch.value(place) for branch in own for place in branch.form.outputs)
         return []
 
-    def _group(self, own: Sequence[Branch], segments: Sequence[Segment], values: Values, readers: Counter[int]) -> None:
+    def _group(self, own: Sequence[Branch], part: Part, readers: Counter[int]) -> Iterator[Worked]:
+        values = self._values
         if any(value not in values for value in own[0].inputs):
-            # What it reads was not made: the branch that makes it failed, and its models run by themselves.
+            # What it reads was not made: the branch or the feed that makes it failed, and its models run by themselves.
             raise RuntimeError("an input is missing")
         key = tuple(branch.number for branch in own)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(self._prepared, self._codes, self._plan.target, self._sizes, own, segments)
+            group = self._groups[key] = Group(self._prepared, self._codes, self._plan.target, self._sizes, own, part.segments)
         last = frozenset(value for value in own[0].inputs if readers[value] == 1) if len(own) == 1 else frozenset()
         started = self._clock()
         for bound in group.run(values, last):
             ms = 1000 * (self._clock() - started)
             self._account(group, bound, ms)
-            if self._stop():
-                raise Stopped
+            yield Worked(self._number[part.branches], ms)
             started = self._clock()
 
     def _account(self, group: Group, bound: Bound, ms: float) -> None:
@@ -188,11 +198,14 @@ class PlanRunner:
     def _alone(self, model: int, feed: Feed, start: int, stop: int) -> Event:
         """The plain loop's word on one model: its rows, or its error by name."""
         started = self._clock()
-        inputs = {
-            item.name: feed(key, start, stop)
-            for item, key in zip(self._graph.models[model].program.inputs, self._graph.fed[model], strict=True)
-        }
-        result = alone(self._graph.models[model], self._prepared.read, inputs, self._plan.device, self._plan.chunk)
+        fed = dict(zip((item.name for item in self._graph.models[model].program.inputs), self._graph.fed[model], strict=True))
+        result = alone(
+            self._graph.models[model],
+            self._prepared.read,
+            lambda: {name: feed(key, start, stop) for name, key in fed.items()},
+            self._plan.device,
+            min(self._plan.chunk, ALONE),
+        )
         self._spent[model] += 1000 * (self._clock() - started)
         if isinstance(result, Exception):
             self._gone |= 1 << model

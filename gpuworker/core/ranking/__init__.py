@@ -5,7 +5,20 @@ from __future__ import annotations
 from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, Row, board
 from gpuworker.core.ranking.leaving import Left
 from gpuworker.core.ranking.prior import PriorScore, prior
-from gpuworker.core.ranking.race import Dropped, Event, Failed, Finished, Measured, Planned, Predict, Scored, rank, rungs
+from gpuworker.core.ranking.race import (
+    Dropped,
+    Event,
+    Execute,
+    Failed,
+    Finished,
+    Measured,
+    Planned,
+    Predict,
+    Scored,
+    one_by_one,
+    rank,
+    rungs,
+)
 from gpuworker.core.ranking.verdict import Verdict
 
 __all__ = [
@@ -13,6 +26,7 @@ __all__ = [
     "Board",
     "Dropped",
     "Event",
+    "Execute",
     "Failed",
     "Finished",
     "Left",
@@ -24,6 +38,7 @@ __all__ = [
     "Scored",
     "Verdict",
     "board",
+    "one_by_one",
     "prior",
     "rank",
     "rungs",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuworker.core.metrics import ACCURACY, Metric, observed
 from gpuworker.core.probes import Vicinity
-from gpuworker.core.probes.calibration import LEADERS, LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
+from gpuworker.core.probes.calibration import LEADERS, LEAST_SCALE, LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, ProbeView
 from gpuworker.core.scorers.anchor import Judged, weigh, why_not
 from gpuworker.core.scorers.answers import ballots
@@ -38,8 +38,11 @@ class PseudoTarget:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Of one pseudo-target, each over its scale. every: (M,), of all candidates in the order of their predictions, best first;
-    pairs: (P,), of differences between a leader and any other. distance: `Vicinity.distance`."""
+    """Of one pseudo-target, each over its scale. publisher: whose probes played; below 0 a search that was confirmed.
+
+    every: (M,), of all candidates in the order of their predictions, best first; pairs: (P,), of differences between a leader and
+    any other. distance: `Vicinity.distance`.
+    """
 
     publisher: int
     every: F64
@@ -58,13 +61,19 @@ def calibrate(probes: ProbeView, candidates: Sequence[CandidateView], metric: Me
 
 
 def calibrations(
-    probes: ProbeView, candidates: Sequence[CandidateView], metrics: Sequence[Metric], *, step: Callable[[], None] = lambda: None
+    probes: ProbeView,
+    candidates: Sequence[CandidateView],
+    metrics: Sequence[Metric],
+    *,
+    confirmed: Sequence[Errors] = (),
+    step: Callable[[], None] = lambda: None,
 ) -> list[Calibration]:
     """As `calibrate`, one table for each metric from the same pseudo-targets, at little more than the cost of one.
 
+    confirmed: of searches whose samples were labelled afterwards, each of which counts as one more target of the table for accuracy.
     step: called before each pseudo-target; what it raises ends the measurement.
     """
-    found: list[list[Errors]] = [[] for _ in metrics]
+    found: list[list[Errors]] = [list(confirmed) if metric == ACCURACY else [] for metric in metrics]
     for target in pseudo_targets(probes, candidates):
         step()
         for errors, own in zip(_errors(probes, candidates, target, metrics), found, strict=False):
@@ -149,6 +158,18 @@ def errors_of(judged: Judged, truth: F64, publisher: int, distance: float) -> Er
     differ = apart[first] > 1e-6
     ratio = np.abs(off[first, None] - off)[differ] / apart[first][differ]
     return Errors(publisher, (np.abs(off) / judged.scale)[order], ratio, distance)
+
+
+def confirmed_errors(search: int, predicted: F64, half: F64, measured: F64, error: F64, table: Calibration) -> Errors:
+    """Of a search whose samples were labelled afterwards.
+
+    predicted, half: (M,) predictions and half-widths of their 90 % intervals, which were made with `table`. measured, error: (M,)
+    accuracy on the labelled samples and its standard error, whose share in what they seem to be off is taken out.
+    """
+    order = np.argsort(-predicted, kind="stable")
+    scale = np.maximum(half / table.reach(np.ones(len(predicted)), predicted, LEVEL), LEAST_SCALE)
+    off = np.sqrt(np.maximum((predicted - measured) ** 2 - error**2, 0.0))
+    return Errors(-search, (off / scale)[order], np.zeros(0), 0.0)
 
 
 def measured(found: Sequence[Errors], weights: Sequence[float]) -> tuple[F64, F64, F64]:

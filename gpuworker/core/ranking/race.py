@@ -28,6 +28,30 @@ class Predict(Protocol):
     def __call__(self, candidate: int, start: int, stop: int, /) -> NDArray[np.float32]: ...
 
 
+class Execute(Protocol):
+    """Bring candidates to sample `stop`, in any order. wanted: candidate > its first sample without a prediction.
+
+    Gives each of them once: log-probabilities (stop - first, C) float32, or why the model cannot.
+    """
+
+    def __call__(self, wanted: Mapping[int, int], stop: int, /) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]: ...
+
+
+def one_by_one(predict: Predict) -> Execute:
+    """Candidates one after the other. A UserError ends one candidate, any other exception the run."""
+
+    def execute(wanted: Mapping[int, int], stop: int) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
+        for index, start in wanted.items():
+            try:
+                rows = predict(index, start, stop)
+            except UserError as error:
+                yield index, error
+            else:
+                yield index, rows
+
+    return execute
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """rungs: sample counts after which the board is scored. rows_known, rows_to_run: predictions at hand and still asked for, if all
@@ -88,7 +112,7 @@ def rungs(n: int) -> tuple[int, ...]:
 def rank(
     target: TargetView,
     candidates: Sequence[CandidateView],
-    predict: Predict,
+    execute: Execute,
     *,
     failed: Sequence[int] = (),
     scorers: Sequence[str] = DEFAULT_SCORERS,
@@ -98,7 +122,7 @@ def rank(
     left: Mapping[int, Row] = MappingProxyType({}),
     decided: int = 0,
 ) -> Iterator[Event]:
-    """Yield what happens, in order; the caller stops by closing the generator.
+    """Yield what happens, in order; the caller stops by closing the generator. execute: asked once for each rung.
 
     calibration, metric: as for `board`. drop: after every rung but the last, candidates leave whose upper bound on the probability of
     coming within one point of the best is under this level (`specs.DROP_LEVEL`); None: all run to the end.
@@ -107,7 +131,6 @@ def rank(
     candidates are not asked for again, rungs that need no new row are passed over, and the last board equals an undisturbed run's.
     Where candidates may leave, also `decided`, the rung of the last `Scored` that was kept, and `left`, the marked rows of its board;
     whoever keeps a `Scored` keeps both at once, and can do without the `Dropped` that follow.
-    A UserError from `predict` ends one candidate, any other exception the run.
     """
     target = settle(target)
     views = list(candidates)
@@ -123,14 +146,13 @@ def rank(
     known = sum(_samples(view, target.n) for view in views)
     yield Planned(rungs(target.n), len(views), known, sum(target.n - _samples(views[index], target.n) for index in racing))
     for number, stop in enumerate(rungs(target.n), start=1):
-        asked = False
-        for index in racing:
-            start = _samples(views[index], target.n)
-            if index in out or index in gone or start >= stop:
-                continue
-            asked = True
+        wanted = {index: _samples(views[index], target.n) for index in racing if index not in out and index not in gone}
+        wanted = {index: start for index, start in wanted.items() if start < stop}
+        for index, found_rows in execute(wanted, stop) if wanted else ():
             try:
-                views[index] = _extended(views[index], predict(index, start, stop), stop - start)
+                if isinstance(found_rows, UserError):
+                    raise found_rows
+                views[index] = _extended(views[index], found_rows, stop - wanted[index])
             except UserError as error:
                 out.add(index)
                 # Its rows go too: kept, they would hold everyone else back to the samples it has seen.
@@ -139,7 +161,7 @@ def rank(
             else:
                 yield Measured(index, stop)
         undecided = drop is not None and number > decided
-        if stop < target.n and (asked or undecided):
+        if stop < target.n and (wanted or undecided):
             found = scored(stop)
             leave = leaving(found, number, drop) if drop is not None and undecided else ()
             found = without(found, leave)

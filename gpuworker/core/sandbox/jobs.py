@@ -11,7 +11,7 @@ import torch
 
 from gpuworker.core import formats, modalities
 from gpuworker.core.sandbox.contract import Job, Reply, Request, State
-from gpuworker.core.work import execution, models, samples
+from gpuworker.core.work import execution, models, planned, samples
 
 
 def ping(state: State, request: Request) -> Reply:
@@ -25,6 +25,7 @@ def warm_up() -> None:
     """Called by the zygote before the first fork: whatever the jobs' libraries load late is loaded then."""
     formats.warm_up()
     modalities.warm_up()
+    planned.warm_up()
 
 
 JOBS: dict[str, Job] = {
@@ -37,4 +38,7 @@ JOBS: dict[str, Job] = {
     "sign_reference": samples.sign_reference,
     "probe_features": samples.probe_features,
     "run_rows": execution.run_rows,
+    "make_plan": planned.make_plan,
+    "run_plan": planned.run_plan,
+    "calibrate_costs": planned.calibrate_costs,
 }

@@ -25,7 +25,7 @@ from gpuworker.core.protocols import SampleBatch
 from gpuworker.core.sandbox.contract import Reply, Request, State
 from gpuworker.core.work.outputs import log_probs
 
-ENCODED_KEPT = 8
+ENCODED_BYTES = 128 << 20
 BATCH_SIZE = 64
 
 
@@ -39,7 +39,7 @@ def run_rows(state: State, request: Request) -> Reply:
     spec = input_spec.parse(meta["spec"])
     program = Program.from_json(meta["program"])
     tensors = tensors_of(request)
-    inputs = _encoded(state, state["batch"], spec, program, int(meta["start"]), int(meta["stop"]))
+    inputs = encoded(state, state["batch"], spec, program, int(meta["start"]), int(meta["stop"]))
     rows, seconds = predict(program, tensors, inputs, spec, str(meta.get("device", "cpu")))
     return Reply({"seconds": seconds}, {"log_probs": rows})
 
@@ -52,8 +52,13 @@ def predict(
     fed = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
     outputs = run_batched(program, tensors, fed, BATCH_SIZE, device)
     seconds = time.perf_counter() - started
+    return rows_of(outputs, spec).numpy(), seconds
+
+
+def rows_of(outputs: Mapping[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
+    """(N, C) float32 log-probabilities from a model's outputs by name. Raises ExecutionFailed, also for NaN."""
     try:
-        return log_probs(outputs, spec).numpy(), seconds
+        return log_probs(outputs, spec)
     except TrialFailed as error:
         raise ExecutionFailed(
             error.title, detail=error.detail, fix="The model does not suit these samples, or its version is broken."
@@ -78,17 +83,28 @@ def _reshaped(array: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[Any
     return array
 
 
-def _encoded(state: State, batch: SampleBatch, spec: InputSpec, program: Program, start: int, stop: int) -> dict[str, NDArray[Any]]:
-    """As `encode`, kept for the next candidate with the same input spec: shared preprocessing is done once."""
+def encoding_key(spec: InputSpec, program: Program) -> str:
+    """Equal for models that are fed the same."""
     names = [(item.name, item.shape[1:]) for item in program.inputs]
-    key = hashlib.sha256(json.dumps([spec.modality, dict(spec.input), names, start, stop], sort_keys=True).encode()).hexdigest()
-    kept: OrderedDict[str, dict[str, NDArray[Any]]] = state.setdefault("encoded", OrderedDict())
+    return hashlib.sha256(json.dumps([spec.modality, dict(spec.input), names], sort_keys=True).encode()).hexdigest()
+
+
+def encoded(state: State, batch: SampleBatch, spec: InputSpec, program: Program, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    """As `encode`, kept for the next candidate with the same input spec: shared preprocessing is done once."""
+    key = encoding_key(spec, program), start, stop
+    kept: OrderedDict[tuple[str, int, int], dict[str, NDArray[Any]]] = state.setdefault("encoded", OrderedDict())
     if key not in kept:
-        kept[key] = encode(batch, spec, program, start, stop)
-        while len(kept) > ENCODED_KEPT:
-            kept.popitem(last=False)
+        made = kept[key] = encode(batch, spec, program, start, stop)
+        held = state.get("encoded_bytes", 0) + _bytes(made)
+        while held > ENCODED_BYTES and len(kept) > 1:
+            held -= _bytes(kept.popitem(last=False)[1])
+        state["encoded_bytes"] = held
     kept.move_to_end(key)
     return kept[key]
+
+
+def _bytes(inputs: Mapping[str, NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in inputs.values())
 
 
 def tensors_of(request: Request) -> dict[str, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from gpuworker.core.errors import TrialFailed
@@ -11,7 +13,7 @@ SUM_TOLERANCE = 1e-2
 SMALLEST = 1e-7  # log-probabilities are stored as float16: nothing below log(1e-7) is told apart
 
 
-def log_probs(outputs: dict[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
+def log_probs(outputs: Mapping[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
     """(N, C) float32 natural log-probabilities, C = len(spec.labels), in the model's own label order.
 
     Raises TrialFailed naming what was expected and found: the output's name, its shape, its number of labels, NaN or
@@ -44,7 +46,7 @@ def log_probs(outputs: dict[str, torch.Tensor], spec: InputSpec) -> torch.Tensor
     return (shares / shares.sum(1, keepdim=True)).log()
 
 
-def _chosen(outputs: dict[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
+def _chosen(outputs: Mapping[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
     name = spec.output.get("name")
     if name is None:
         return _first_real(outputs)
@@ -57,7 +59,7 @@ def _chosen(outputs: dict[str, torch.Tensor], spec: InputSpec) -> torch.Tensor:
     return outputs[name]
 
 
-def _first_real(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def _first_real(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The first output that is not a label index: classifiers exported from scikit-learn give the label first."""
     for value in outputs.values():
         if value.is_floating_point():

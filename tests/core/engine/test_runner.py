@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 
 from gpuworker.core.engine.cache import ResultCache
-from gpuworker.core.engine.code import Code
-from gpuworker.core.engine.events import Checkpoint, Event, Rows, Stopped
+from gpuworker.core.engine.code import Code, Codes
+from gpuworker.core.engine.cost import CostModel
+from gpuworker.core.engine.events import Checkpoint, Event, Rows, Worked
 from gpuworker.core.engine.execute import Segment
+from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.plan import Options, Part, Plan
+from gpuworker.core.engine.planner import plan
+from gpuworker.core.engine.runner import PlanRunner
+from gpuworker.core.engine.stages import branches
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
 from gpuworker.core.program.values import Value
 from tests.core.engine import nets
 from tests.core.engine.planned import Bench, checkpoints, failures, joined
-from tests.core.engine.running import assert_close, assert_equal
+from tests.core.engine.running import TEMPLATES, assert_close, assert_equal
 
 PLAIN = Options(layout="plain", chunk=8, widths=(1,))
 MERGED = Options(layout="fast", chunk=8)
@@ -123,12 +129,33 @@ def test_a_killed_run_is_taken_up_without_doing_anything_twice(monkeypatch: pyte
     assert sum(calls) == undisturbed
 
 
-def test_a_run_stops_within_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caller_hears_of_every_piece_and_can_stop_there(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(_mix(), nets.samples(_mix()[0][0], 24), PLAIN)
     calls = _count(monkeypatch)
-    with pytest.raises(Stopped):
-        list(bench.runner(stop=lambda: len(calls) >= 3).run(bench.feed, 0, 24))
-    assert len(calls) == 3
+    run = bench.runner().run(bench.feed, 0, 24)
+    worked = list(islice((event for event in run if isinstance(event, Worked)), 3))
+    run.close()  # type: ignore[attr-defined]
+    assert len(calls) == 3 and all(event.ms > 0 and 0 <= event.part < len(bench.plan.parts) for event in worked)
+
+
+def test_inputs_that_cannot_be_made_fail_only_those_that_want_them() -> None:
+    models, inputs = _mix(), nets.samples(_mix()[0][0], 24)
+    graph = Graph()
+    store: dict[str, torch.Tensor] = {}
+    for number, (program, tensors) in enumerate(models):
+        store |= tensors
+        graph.add(TEMPLATES.model(program, "exact"), ["bad" if number in (0, 3) else "good"])
+    found = branches(graph)
+    made = plan(graph, found, CostModel("cpu"), Codes(), PLAIN, 24)
+
+    def feed(key: str, start: int, stop: int) -> torch.Tensor:
+        if key == "bad":
+            raise ExecutionFailed("The samples have another rate.", fix="Upload others.")
+        return next(iter(inputs.values()))[start:stop]
+
+    events = list(PlanRunner(graph, found, made, store.__getitem__, Codes()).run(feed, 0, 24))
+    assert failures(events).keys() == {0, 3} and all("another rate" in text for text in failures(events).values())
+    assert {event.model for event in events if isinstance(event, Rows)} == set(range(len(models))) - {0, 3}
 
 
 def _index_net(seed: int, reach: int) -> nets.Made:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpuworker.core.metrics import Metric
+from gpuworker.core.metrics import ACCURACY, Metric
 from gpuworker.core.probes import settle
 from gpuworker.core.probes.calibration import LEVELS, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import ProbeView
 from gpuworker.core.ranking.board import board
-from gpuworker.core.ranking.calibrate import Errors, calibrate, calibrations, errors_of, measured, pseudo_targets
+from gpuworker.core.ranking.calibrate import Errors, calibrate, calibrations, confirmed_errors, errors_of, measured, pseudo_targets
 from gpuworker.core.scorers.anchor import judge
 from gpuworker.core.scorers.answers import ballots
 from tests.core.probes.worlds import world
@@ -140,3 +140,19 @@ def test_few_samples_widen_intervals_and_as_many_as_were_measured_on_do_not():
     half = judged(made.with_candidates([replace(view, log_probs=view.log_probs[:125]) for view in made.candidates]))
     accuracy = half.predicted[0]
     assert half.sampling[0, 0] == pytest.approx(0.5 * accuracy * (1 - accuracy) / 125, rel=0.15)
+
+
+def test_a_confirmed_search_counts_as_one_more_target_by_hand():
+    table = replace(UNCALIBRATED, every=(1.0,) * len(LEVELS), leaders=(2.0,) * len(LEVELS))
+    predicted = np.array([0.5, 0.9, 0.8, 0.7, 0.6, 0.4])
+    seen = predicted - np.array([0.0, 0.5, 0.1, 0.1, 0.1, 0.2])
+    errors = confirmed_errors(7, predicted, np.full(6, 0.2), seen, np.array([0.1, 0.3, 0.1, 0.0, 0.2, 0.0]), table)
+    # The first five had twice the reach, so half the scale; what chance explains is taken out: 0.4 of 0.5, all of 0.1.
+    np.testing.assert_allclose(errors.every, [0.4 / 0.1, 0.0, 1.0, 0.0, 0.0, 0.2 / 0.2], atol=1e-7)
+    assert errors.publisher == -7 and len(errors.pairs) == 0
+    made = world(3, models=6, samples=60)
+    plain, more = (
+        calibrations(made.target.probes, made.candidates, [ACCURACY, Metric("macro_f1")], confirmed=given) for given in ([], [errors] * 40)
+    )
+    assert more[0].targets == plain[0].targets + 40 and more[0].every[-1] > plain[0].every[-1]
+    assert more[1] == plain[1], "accuracy alone was confirmed"

@@ -7,7 +7,7 @@ import pytest
 
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.metrics import Metric
-from gpuworker.core.ranking import Board, Dropped, Failed, Measured, Scored, board, rank, rungs
+from gpuworker.core.ranking import Board, Dropped, Failed, Measured, Scored, board, one_by_one, rank, rungs
 from gpuworker.core.ranking.leaving import LEAST_RACERS, leaving
 from gpuworker.core.ranking.standing import standing
 from gpuworker.core.specs import DROP_LEVEL
@@ -36,7 +36,7 @@ def run(made, *, known=None, failed=(), left=None, decided=0, drop=DROP_LEVEL, f
             raise ExecutionFailed("It broke.")
         return outputs[index][start:stop]
 
-    return list(rank(made.target, views, predict, failed=failed, drop=drop, left=left or {}, decided=decided))
+    return list(rank(made.target, views, one_by_one(predict), failed=failed, drop=drop, left=left or {}, decided=decided))
 
 
 def boards(events):
@@ -154,6 +154,6 @@ def test_a_race_goes_by_the_metric_that_was_asked_for():
     made = racers()
     views = [replace(view, log_probs=None) for view in made.candidates]
     outputs = [view.log_probs for view in made.candidates]
-    events = rank(made.target, views, lambda i, a, b: outputs[i][a:b], metric=Metric("macro_f1"))
+    events = rank(made.target, views, one_by_one(lambda i, a, b: outputs[i][a:b]), metric=Metric("macro_f1"))
     found = [event.board for event in events if isinstance(event, Scored)]
     assert all(isinstance(one, Board) and one.metric.kind == "macro_f1" for one in found)

@@ -14,7 +14,8 @@ from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
 from gpuworker.core.program.store import TensorStore
 from gpuworker.core.sandbox.contract import State
-from gpuworker.core.work.execution import ENCODED_KEPT, encode, run_rows
+from gpuworker.core.work import execution
+from gpuworker.core.work.execution import encode, run_rows
 from gpuworker.core.work.models import memory_bytes, try_model
 from tests.core.work.build import image_batch, linear, request_of, spec_of
 
@@ -52,15 +53,19 @@ def test_candidates_with_the_same_preprocessing_share_their_inputs(store: Tensor
     np.testing.assert_array_equal(first.argmax(1), second.argmin(1))
 
 
-def test_other_rows_or_other_preprocessing_are_encoded_anew_and_few_are_kept(store: TensorStore) -> None:
+def test_other_rows_or_other_preprocessing_are_encoded_anew_and_as_much_as_there_is_room_for_is_kept(
+    store: TensorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state: State = {"batch": image_batch(40, SIDE)}
     plain = answers(store, state, ROWS, 0, 2)
     assert not np.array_equal(answers(store, state, ROWS, 0, 2, invert=True), plain)
     assert not np.array_equal(answers(store, state, ROWS, 2, 4), plain)
     assert len(state["encoded"]) == 3
-    for start in range(4, 4 + 2 * ENCODED_KEPT, 2):
+    one = sum(array.nbytes for array in next(iter(state["encoded"].values())).values())
+    monkeypatch.setattr(execution, "ENCODED_BYTES", 5 * one)
+    for start in range(4, 20, 2):
         answers(store, state, ROWS, start, start + 2)
-    assert len(state["encoded"]) == ENCODED_KEPT
+    assert len(state["encoded"]) == 5 and state["encoded_bytes"] == 5 * one
     np.testing.assert_array_equal(answers(store, state, ROWS, 0, 2), plain)
 
 

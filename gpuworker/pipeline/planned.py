@@ -1,0 +1,146 @@
+"""Candidates run as one plan in the sandboxed child (work/planned.py): rows come back as they are made, candidate by candidate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from gpuworker.core.engine.plan import Plan
+from gpuworker.core.errors import ExecutionFailed, UserError
+from gpuworker.core.sandbox import Reply, SandboxDefect
+from gpuworker.pipeline.sandboxed import MIB, PlanGone, RunnableVersion, Runner, device
+
+CHUNK = 256
+STEP_SECONDS = 0.25  # after so long the child comes back with what it has
+PACKS = 900  # files that one plan may open
+APART = 512 * MIB  # of the sandbox's memory, for all that is neither weights nor activations
+
+
+class PlanBroken(Exception):
+    """The plan cannot go on; its candidates can be run one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Rows of one candidate from sample `start` on. seconds: spent on it."""
+
+    index: int
+    start: int
+    log_probs: NDArray[np.float32]
+    seconds: float
+
+
+def fitting(versions: Sequence[RunnableVersion]) -> list[int]:
+    """Those that one plan can hold, taken in order: their files open, and their tensors, each counted once, in half of the memory.
+
+    A version that takes a quarter of it for a single sample is left out: it would leave no room for the others.
+    """
+    packs: set[str] = set()
+    seen: dict[str, int] = {}
+    memory, taken = settings.SANDBOX_MEMORY_MB * MIB, []
+    for index, version in enumerate(versions):
+        more = {place["key"]: int(place["nbytes"]) for place in version.places if place["key"] not in seen}
+        files = packs | {place["pack"] for place in version.places}
+        if len(files) <= PACKS and sum(seen.values()) + sum(more.values()) <= memory // 2 and version.memory_bytes <= memory // 4:
+            packs, seen = files, seen | more
+            taken.append(index)
+    return taken
+
+
+class PlannedRun:
+    """The plan of one attempt at a search.
+
+    order: the candidates it holds, by their numbers in the plan. refused: those that cannot be fed these samples. worked: part >
+    milliseconds. exact: shared work is done once, but nothing is merged and nothing rounded otherwise. stored: the `plan` of an
+    earlier attempt. cost: the device's cost model as JSON, None where it was never measured. Raises PlanBroken.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        versions: Mapping[int, RunnableVersion],
+        samples: int,
+        *,
+        exact: bool = False,
+        stored: Mapping[str, Any] | None = None,
+        cost: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._runner, self._asked = runner, list(versions)
+        bytes_held = sum({place["key"]: int(place["nbytes"]) for v in versions.values() for place in v.places}.values())
+        options: dict[str, Any] = {
+            "device": device(),
+            "chunk": CHUNK,
+            "budget": max(settings.SANDBOX_MEMORY_MB * MIB - bytes_held - APART, 64 * MIB),
+        }
+        if exact:
+            options |= {"layout": "plain", "widths": (1,)}
+        asked = {"samples": samples, "options": options, "cost": cost, "plan": stored}
+        self.labels = {index: len(version.spec["labels"]) for index, version in versions.items()}
+        self.costs: dict[str, Any] = {}
+        self.worked: dict[str, float] = {}
+        with _child():
+            reply = runner.make_plan(list(versions.values()), asked)
+            self.refused = {self._asked[item["model"]]: _error(item) for item in reply.meta["refused"]}
+            self.order = [self._asked[number] for number in reply.meta["models"]]
+            self.plan = Plan.from_json(reply.meta["plan"]).to_json()
+            self.drawing: list[dict[str, Any]] = list(reply.meta["drawing"])
+
+    def run(self, wanted: Mapping[int, int], stop: int, gone: Sequence[int]) -> Iterator[list[Made | tuple[int, UserError]]]:
+        """Bring candidates to sample `stop`. wanted: index > its first sample that is missing. gone: those that take no more part.
+
+        Yields after every step, also without news, so that the caller can look around. Raises PlanBroken.
+        """
+        place = {index: number for number, index in enumerate(self._asked)}
+        others = [number for index, number in place.items() if index not in wanted]
+        begin: dict[str, Any] | None = {
+            "start": min(wanted.values()),
+            "stop": stop,
+            "have": {str(place[index]): start for index, start in wanted.items()} | {str(number): stop for number in others},
+            "gone": [place[index] for index in gone if index in place],
+        }
+        reached = dict(wanted)
+        done = False
+        while not done:
+            with _child():
+                reply = self._runner.run_plan(begin, STEP_SECONDS)
+                begin, done = None, bool(reply.meta["done"])
+                found = self._found(reply, reached)
+            yield found
+
+    def _found(self, reply: Reply, reached: dict[int, int]) -> list[Made | tuple[int, UserError]]:
+        for part, ms in reply.meta["worked"]:
+            self.worked[str(int(part))] = self.worked.get(str(int(part)), 0.0) + float(ms)
+        self.costs |= reply.meta["costs"]
+        found: list[Made | tuple[int, UserError]] = [(self._asked[item["model"]], _error(item)) for item in reply.meta["failed"]]
+        for number, item in enumerate(reply.meta["rows"]):
+            made = self._made(item, reply.arrays[f"r{number}"], reached)
+            if made is not None:
+                found.append(made)
+        return found
+
+    def _made(self, item: Mapping[str, Any], rows: NDArray[np.float32], reached: dict[int, int]) -> Made | None:
+        """Rows that are new: a chunk that others needed whole brings some candidates rows that they have."""
+        index, start, stop = self._asked[item["model"]], int(item["start"]), int(item["stop"])
+        if rows.shape != (stop - start, self.labels[index]) or rows.dtype != np.float32 or start > reached[index]:
+            raise ValueError(f"rows {start} to {stop} of candidate {index} are not what was asked for")
+        first, reached[index] = reached[index], max(stop, reached[index])
+        return Made(index, first, rows[first - start :], float(item["ms"]) / 1000) if stop > first else None
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[None]:
+    """Whatever goes wrong in the child or with its answer breaks the plan: running the models one by one finds out whose fault it is."""
+    try:
+        yield
+    except (UserError, SandboxDefect, PlanGone, KeyError, ValueError, TypeError, IndexError) as error:
+        raise PlanBroken(f"{type(error).__name__}: {error}") from error
+
+
+def _error(item: Mapping[str, Any]) -> UserError:
+    return ExecutionFailed(str(item["title"]), detail=str(item["detail"]), fix=str(item["fix"]))
