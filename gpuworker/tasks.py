@@ -1,40 +1,45 @@
-"""Celery shells: a name, a time limit, one call. Arguments are a job's id and its attempt; the row says the rest."""
+"""Celery shells: a name and one call. Arguments are a job's id and its attempt; the row says the rest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery import shared_task
 
+from catalog.dispatch import BACKGROUND
+from gpuworker.core.errors import UserError
 from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, worker
-from gpuworker.pipeline.lease import run_job
+from gpuworker.pipeline.background import somebody_waits
+from gpuworker.pipeline.lease import Lease, run_job
+from jobs.models import JobState
 
+Work = tuple[Callable[[Lease], None], Callable[[Lease, JobState, UserError | None], None] | None]
+"""What a job does, and what ends its subject's row together with it."""
+
+WORK: dict[str, Work] = {
+    "catalog.version_check": (publish.check_version, publish.version_ended),
+    "catalog.probe_run": (probe_runs.run_slice, None),
+    "catalog.calibrate": (calibration.run_calibration, None),
+    "jobs.measure_device": (devices.measure_device, None),
+    "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),
+    "search.run": (search.run_search, search.search_ended),
+}
+
+
+def run_kind(kind: str, job_id: int, attempt: int) -> None:
+    """A message that is about background work finds first what people wait for, whose own messages stand behind it."""
+    if kind in BACKGROUND:
+        for job in somebody_waits():
+            run_job(job.pk, job.attempt, *WORK[job.kind])
+    run_job(job_id, attempt, *WORK[kind])
+
+
+def _task(kind: str) -> None:
+    @shared_task(name=kind)
+    def run(job_id: int, attempt: int) -> None:
+        run_kind(kind, job_id, attempt)
+
+
+for _kind in WORK:
+    _task(_kind)
 worker.register()
-
-
-@shared_task(name="catalog.version_check")
-def version_check(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, publish.check_version, publish.version_ended)
-
-
-@shared_task(name="catalog.probe_run")
-def probe_run(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, probe_runs.run_slice)
-
-
-@shared_task(name="catalog.calibrate")
-def calibrate(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, calibration.run_calibration)
-
-
-@shared_task(name="jobs.measure_device")
-def measure_device(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, devices.measure_device)
-
-
-@shared_task(name="search.sampleset_check")
-def sampleset_check(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, samples.check_sampleset, samples.sampleset_ended)
-
-
-@shared_task(name="search.run")
-def search_run(job_id: int, attempt: int) -> None:
-    run_job(job_id, attempt, search.run_search, search.search_ended)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from catalog.dispatch import BACKGROUND
 from gpuworker.pipeline.lease import GivesWay
-from jobs.models import Job, JobState
+from jobs.models import Job, JobQuerySet, JobState
+
+
+def somebody_waits() -> JobQuerySet:
+    """Queued jobs that people wait for, the oldest first."""
+    return Job.objects.filter(state=JobState.QUEUED).exclude(kind__in=BACKGROUND).order_by("pk")
 
 
 def give_way() -> None:
-    """Call between steps. Raises GivesWay when a job is queued that people wait for."""
-    if Job.objects.filter(state=JobState.QUEUED).exclude(kind__in=BACKGROUND).exists():
+    """Call between steps. Raises GivesWay when somebody waits."""
+    if somebody_waits().exists():
         raise GivesWay

@@ -14,10 +14,12 @@ from gpuworker.core.metrics import Metric
 from gpuworker.core.probes.calibration import LEVELS, Calibration
 from gpuworker.core.protocols import CandidateView, ProbeView
 from gpuworker.pipeline import calibration
+from gpuworker.tasks import run_kind
 from jobs.models import Job, JobState
 from search.labelling import confirmation_calibrates, confirmation_refresh, round_of
 from search.labelling_models import GivenLabel
-from search.models import SampleSet
+from search.models import SampleSet, SearchState
+from search.services import search_start
 from tests.catalog.makers import LABELS
 from tests.pipeline.test_probes import approved, reference, run_jobs
 from tests.pipeline.worlds import sample_set, searched, work
@@ -92,6 +94,18 @@ def test_what_people_labelled_counts_where_the_owner_lets_it(models: list[ModelV
     after = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
     assert after["accuracy"]["table"]["targets"] == before["accuracy"]["table"]["targets"] + 1
     assert after["macro_f1"]["table"]["targets"] == before["macro_f1"]["table"]["targets"]
+
+
+def test_its_message_finds_first_what_people_wait_for(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    [job] = waiting()
+    search = search_start(owner=alice, sample_set=shots)
+    run_kind(job.kind, job.pk, job.attempt)
+    search.refresh_from_db()
+    job.refresh_from_db()
+    assert (search.state, job.state, job.attempt) == (SearchState.FINISHED, JobState.SUCCEEDED, 1)
+    assert search.finished and job.started and search.finished < job.started
+    run_kind("search.run", *Job.objects.values_list("pk", "attempt").get(kind="search.run"))
+    assert search.events.filter(kind="finished").count() == 1, "its own message, which comes later, does nothing"
 
 
 def test_it_gives_way_and_keeps_what_it_has(

@@ -16,9 +16,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from accounts.models import Team, User, Visibility
 from catalog.models import ModelVersion, RegisteredModel, VersionState
-from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search
 from gpuworker.pipeline.lease import Lease, run_job
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
+from gpuworker.tasks import WORK
 from jobs.models import Job, JobState
 from jobs.services import job_cancel
 from search.models import Candidate, PredictionChunk, SampleSet, Search
@@ -155,15 +155,7 @@ def run_check(made: SampleSet) -> Job:
 
 def work(job: Job) -> Job:
     """What a worker does with the message of a queued job."""
-    run, ended = {
-        "search.run": (search.run_search, search.search_ended),
-        "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),
-        "catalog.version_check": (publish.check_version, publish.version_ended),
-        "catalog.probe_run": (probe_runs.run_slice, None),
-        "catalog.calibrate": (calibration.run_calibration, None),
-        "jobs.measure_device": (devices.measure_device, None),
-    }[job.kind]
-    run_job(job.pk, job.attempt, run, ended)
+    run_job(job.pk, job.attempt, *WORK[job.kind])
     job.refresh_from_db()
     return job
 
