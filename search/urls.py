@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.views import confirm, new, reports, rows, samples, samplesets, searches
+from search.views import confirm, new, plan, reports, rows, samples, samplesets, searches
 
 app_name = "search"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     path("searches/new/count/", new.search_count, name="search_count"),
     path("searches/<int:pk>/", searches.search_detail, name="search_detail"),
     path("searches/<int:pk>/updates/", searches.search_updates, name="search_updates"),
+    path("searches/<int:pk>/plan/", plan.search_plan, name="search_plan"),
     path("searches/<int:pk>/plots/", searches.search_plots, name="search_plots"),
     path("searches/<int:pk>/samples/", samples.search_samples, name="search_samples"),
     path("searches/<int:pk>/confirm/", confirm.search_confirm, name="search_confirm"),

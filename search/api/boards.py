@@ -24,6 +24,7 @@ from search.api.serializers import (
     CandidateSerializer,
     DifferenceSerializer,
     DisputedPageSerializer,
+    ExecutionSerializer,
     MarkTableSerializer,
     ReportDetailSerializer,
     ReportSerializer,
@@ -31,6 +32,7 @@ from search.api.serializers import (
 )
 from search.difference import difference
 from search.evidence import evidence
+from search.execution import execution_of
 from search.exports import board_csv, board_document, board_row, board_rows
 from search.models import SearchState
 from search.plots.board import board_plots
@@ -126,6 +128,19 @@ class DifferenceView(APIView):
             "moved": [asdict(row) for row in found.moved],
         }
         return Response(DifferenceSerializer(document).data)
+
+
+class ExecutionView(APIView):
+    """How the candidates run as one plan, and what that costs; 404 where nothing was planned."""
+
+    scope = "search"
+
+    @extend_schema(responses={200: ExecutionSerializer, **NOT_FOUND})
+    def get(self, request: Request, pk: int) -> Response:
+        found = execution_of(search_for_user(request.user, pk))
+        if found is None:
+            raise NotFound("Nothing was planned for this search: its candidates run one by one, or it has not begun.")
+        return Response(ExecutionSerializer(found).data)
 
 
 class PlotsView(APIView):

@@ -194,6 +194,48 @@ class MarkTableSerializer(serializers.Serializer[None]):
     note = serializers.CharField(allow_blank=True)
 
 
+class PlanPartSerializer(serializers.Serializer[None]):
+    """One part of the plan. candidates: titles, by branch; predicted, actual: milliseconds for all samples, and so far."""
+
+    number = serializers.IntegerField()
+    name = serializers.CharField()
+    candidates = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
+    width = serializers.IntegerField()
+    shared = serializers.BooleanField()
+    reads = serializers.ListField(child=serializers.IntegerField())
+    predicted = serializers.FloatField()
+    actual = serializers.FloatField(allow_null=True)
+
+
+class CandidateCostSerializer(serializers.Serializer[None]):
+    """Seconds; alone and share are null for a candidate outside the plan."""
+
+    title = serializers.CharField()
+    alone = serializers.FloatField(allow_null=True)
+    share = serializers.FloatField(allow_null=True)
+    seconds = serializers.FloatField()
+
+
+class ExecutionSerializer(serializers.Serializer[None]):
+    """How the candidates run as one. predicted, low, high, loop, seconds, piece: seconds; memory: bytes; shared: share of the work."""
+
+    predicted = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    loop = serializers.FloatField()
+    seconds = serializers.FloatField(allow_null=True)
+    shared = serializers.FloatField()
+    memory = serializers.IntegerField()
+    piece = serializers.FloatField()
+    chunk = serializers.IntegerField()
+    device = serializers.CharField()
+    measured = serializers.BooleanField()
+    hidden = serializers.IntegerField()
+    one_by_one = serializers.ListField(child=serializers.CharField())
+    parts = PlanPartSerializer(many=True)
+    costs = CandidateCostSerializer(many=True)
+
+
 class ToldSerializer(serializers.Serializer[None]):
     """One scorer's word; value null = cannot tell, and why says the cause."""
 

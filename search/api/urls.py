@@ -23,6 +23,7 @@ urlpatterns = [
     path(SEARCH + "candidates/<int:candidate_pk>/", boards.CandidateView.as_view(), name="api-candidate"),
     path(SEARCH + "candidates/<int:candidate_pk>/retry/", boards.CandidateRetryView.as_view(), name="api-candidate-retry"),
     path(SEARCH + "difference/", boards.DifferenceView.as_view(), name="api-search-difference"),
+    path(SEARCH + "execution/", boards.ExecutionView.as_view(), name="api-search-execution"),
     path(SEARCH + "plots/", boards.PlotsView.as_view(), name="api-search-plots"),
     path(SEARCH + "disputed/", boards.DisputedView.as_view(), name="api-search-disputed"),
     path(SEARCH + "labels/", labels.LabelsView.as_view(), name="api-search-labels"),

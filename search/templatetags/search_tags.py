@@ -66,6 +66,14 @@ def seconds(value: object) -> str:
 
 
 @register.filter
+def time_taken(value: object) -> str:
+    """As `seconds`, with figures below ten seconds."""
+    if not isinstance(value, (int, float)) or value >= 10:
+        return seconds(value)
+    return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
+
+
+@register.filter
 def milliseconds(value: object) -> str:
     return f"{value:.3g} ms" if isinstance(value, (int, float)) else ""
 

@@ -63,6 +63,7 @@ ROUTES = {
     "search:search_count": ["api-search-plan"],
     "search:search_detail": ["api-search", "api-candidates", "api-search-difference"],
     "search:search_updates": ["api-search-events"],
+    "search:search_plan": ["api-search-execution"],
     "search:search_plots": ["api-search-plots"],
     "search:search_samples": ["api-search-disputed"],
     "search:search_confirm": ["api-search-labels", "api-search-label-next"],

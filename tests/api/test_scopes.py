@@ -74,6 +74,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "api-candidate": {"get": SEARCH},
     "api-candidate-retry": {"post": SEARCH},
     "api-search-difference": {"get": SEARCH},
+    "api-search-execution": {"get": SEARCH},
     "api-search-plots": {"get": SEARCH},
     "api-search-disputed": {"get": SEARCH},
     "api-search-labels": {"get": SEARCH, "post": SEARCH, "patch": SEARCH},

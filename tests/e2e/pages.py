@@ -109,6 +109,7 @@ VIEWS = [
     View("search:search_detail drawer", "/searches/{search}/?row={candidate}", settle=drawer_shown),
     View("search:search_confirm", "/searches/{search}/confirm/"),
     View("search:search_samples", "/searches/{search}/samples/"),
+    View("search:search_plan", "/searches/{search}/plan/"),
     View("search:search_row", "/searches/{search}/rows/{candidate}/"),
     View("search:report_list", "/searches/{search}/report/"),
     View("search:report", "/searches/{search}/report/{report}/"),

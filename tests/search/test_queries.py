@@ -15,7 +15,7 @@ from search.models import SampleSet, Search
 from tests.conftest import client_for
 from tests.search.factories import make_sampleset, make_search, make_version, run
 
-BASELINES = {"board": 13, "updates": 8, "plots": 6, "samples": 7, "csv": 4, "search list": 4, "sample list": 5}
+BASELINES = {"board": 13, "updates": 8, "plots": 6, "plan": 5, "samples": 7, "csv": 4, "search list": 4, "sample list": 5}
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def urls(search: Search) -> dict[str, str]:
         "board": search.get_absolute_url(),
         "updates": reverse("search:search_updates", args=[search.pk]),
         "plots": reverse("search:search_plots", args=[search.pk]),
+        "plan": reverse("search:search_plan", args=[search.pk]),
         "samples": reverse("search:search_samples", args=[search.pk]),
         "csv": reverse("search:search_csv", args=[search.pk]),
         "search list": reverse("search:search_list"),
