@@ -18,7 +18,7 @@ Work = tuple[Callable[[Lease], None], Callable[[Lease, JobState, UserError | Non
 
 WORK: dict[str, Work] = {
     "catalog.version_check": (publish.check_version, publish.version_ended),
-    "catalog.probe_run": (probe_runs.run_slice, None),
+    "catalog.probe_run": (probe_runs.run_slice, probe_runs.slice_ended),
     "catalog.calibrate": (calibration.run_calibration, None),
     "jobs.measure_device": (devices.measure_device, None),
     "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),

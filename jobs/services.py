@@ -14,10 +14,14 @@ from jobs.models import LIVE, Job, JobState, Worker
 from jobs.queue import queue_state, waiting_reason
 
 
+@transaction.atomic
 def job_start(*, kind: str, subject_id: int, label: str, owner: User | None, url: str = "") -> Job:
-    """Queue work on a row and tell the workers once the transaction commits. One live job per kind and subject: asking again returns it."""
+    """Queue work on a row and tell the workers once the transaction commits. One live job per kind and subject: asking again returns it.
+
+    A job that is about to end is waited for, so that nobody relies on one that has looked around for the last time.
+    """
     lease = timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS + 10)
-    job, created = Job.objects.get_or_create(
+    job, created = Job.objects.select_for_update().get_or_create(
         kind=kind,
         subject_id=subject_id,
         state__in=LIVE,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from catalog import services
-from catalog.dispatch import PROBE_RUN
+from catalog import dispatch, services
 from catalog.facts import CheckedAnswers
 from catalog.labels import label_columns
 from catalog.models import ModelVersion
@@ -27,7 +27,7 @@ from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.calibration import calibrations_start
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
-from jobs.models import LIVE, Job
+from jobs.models import LIVE, Job, JobState
 
 log = logging.getLogger(__name__)
 CHUNK = 256
@@ -71,8 +71,15 @@ def run_slice(lease: Lease) -> None:
     with lease.write():
         ProbeSlice.objects.kept().filter(pk=piece.pk).update(answered=timezone.now())
         others = ProbeSlice.objects.filter(set_key=piece.set_key).exclude(pk=piece.pk)
-        if not Job.objects.filter(kind=PROBE_RUN, state__in=LIVE, subject_id__in=others.values("pk")).exists():
+        if not Job.objects.filter(kind=dispatch.PROBE_RUN, state__in=LIVE, subject_id__in=others.values("pk")).exists():
             calibrations_start(piece.set_key)
+
+
+def slice_ended(lease: Lease, state: JobState, error: UserError | None) -> None:
+    """A model that was approved after the run's last look is run by another."""
+    piece = ProbeSlice.objects.approved().filter(pk=lease.job.subject_id).first()
+    if state == JobState.SUCCEEDED and piece is not None and _unanswered(piece).exists():
+        transaction.on_commit(partial(dispatch.probe_run, piece=piece))
 
 
 def outdated_start() -> int:
@@ -90,7 +97,7 @@ def _with_rows(slices: QuerySet[ProbeSlice]) -> QuerySet[ProbeSlice]:
     return slices.select_related("version__model").defer("features", "version__program", "version__spec").order_by("pk")
 
 
-def _unanswered(piece: ProbeSlice) -> Iterable[ModelVersion]:
+def _unanswered(piece: ProbeSlice) -> QuerySet[ModelVersion]:
     versions = searchable().filter(model__modality=piece.modality, label_key=piece.label_key)
     return versions.exclude(probe_answers__piece=piece).select_related("model").order_by("pk")
 

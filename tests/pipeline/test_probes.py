@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from numpy.typing import NDArray
 
 from accounts.models import AuditEvent, Membership, Role, Team, User, Visibility
-from catalog import services
+from catalog import dispatch, services
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, VersionState
 from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice
 from catalog.probes import usable
@@ -209,6 +209,23 @@ def test_it_gives_way_to_what_people_wait_for(team: Team, alice: User, operator:
     waiting.delete()
     assert work(job).state == JobState.SUCCEEDED
     assert piece.answers.count() == 3
+
+
+def test_a_model_that_comes_after_the_last_look_is_run_by_another_job(
+    pair: tuple[ModelVersion, ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece = ProbeSlice.objects.get(version=pair[0])
+    ProbeSlice.objects.filter(pk=piece.pk).update(answered=None)
+    dispatch.probe_run(piece=piece)
+
+    def late(set_key: str) -> None:
+        ProbeAnswers.objects.filter(version=pair[1], piece=piece).delete()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe_runs, "calibrations_start", late)
+        assert run_jobs() == 1
+    assert run_jobs() == 1 and ProbeAnswers.objects.filter(version=pair[1], piece=piece, error="").exists()
+    assert run_jobs() == 0
 
 
 def test_a_model_that_fails_holds_nobody_up(pair: tuple[ModelVersion, ModelVersion], team: Team, dan: User) -> None:

@@ -102,7 +102,13 @@ def test_a_large_plan_is_drawn_in_part_and_says_so(planned: Search) -> None:
 
 def test_the_page_says_what_was_predicted_and_who_runs_alone(browser: Client, planned: Search) -> None:
     text = words(browser, planned)
-    assert "250 ms to 360 ms" in text and "40.0" in text and "A stop waits at most" in text and "not timed yet" in text and "1 candidate runs by itself" in text
+    assert (
+        "250 ms to 360 ms" in text
+        and "40.0" in text
+        and "A stop waits at most" in text
+        and "not timed yet" in text
+        and "1 candidate runs by itself" in text
+    )
     board = browser.get(planned.get_absolute_url()).content.decode()
     assert reverse("search:search_plan", args=[planned.pk]) in board and "1 run by themselves" in board
 
