@@ -70,6 +70,8 @@ def time_taken(value: object) -> str:
     """As `seconds`, with figures below ten seconds."""
     if not isinstance(value, (int, float)) or value >= 10:
         return seconds(value)
+    if value < 0.001:
+        return _("under 1 ms")
     return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
 
 

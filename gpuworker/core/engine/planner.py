@@ -112,7 +112,7 @@ def _at(
         ms * ms / high,
         high,
         rounds * loop_ms,
-        1 - unique_ms / loop_ms if loop_ms else 0.0,
+        max(0.0, 1 - unique_ms / loop_ms) if loop_ms else 0.0,
         peak,
         min(keep, sum(choice.weights for _, choice, _ in tasks)),
         max((choice.piece_ms for _, choice, _ in tasks), default=0.0),
