@@ -21,7 +21,7 @@ from accounts.paging import page_by_id
 from accounts.problems import problem, unauthorized
 from jobs.access import job_for_user
 from jobs.metrics import metrics_text
-from jobs.models import Job, JobState, Worker
+from jobs.models import Device, Job, JobState, Worker
 from jobs.queue import QueueState, duration, queue_figures, queue_state, waiting_reason
 from jobs.services import job_requeue, job_retry, worker_drain
 from jobs.storage import storage_measure
@@ -62,6 +62,7 @@ def workers(request: HttpRequest) -> HttpResponse:
     queue = queue_state()
     context = {
         "workers": Worker.objects.select_related("job"),
+        "devices": Device.objects.defer("cost"),
         "figures": queue_figures(),
         "queue": queue,
         "typical_wait": "" if queue.typical_wait is None else duration(queue.typical_wait),

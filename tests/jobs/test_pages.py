@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from accounts.models import ApiToken, Scope, User
-from jobs.models import Job, JobState, Worker
+from jobs.models import Device, Job, JobState, Worker
 from tests.conftest import api_for, client_for
 from tests.jobs.conftest import MakeJob
 
@@ -155,9 +155,12 @@ def test_workers_page_query_count(operator: User, make_job: MakeJob, django_asse
     for number in range(20):
         job = make_job(operator)
         Worker.objects.create(name=f"w{number}", job=job)
-    # session, person, page of jobs, three about the queue, its figures, workers
-    with django_assert_num_queries(8):
-        client.get(reverse("jobs:workers"))
+    Device.objects.create(name="A processor, 1 thread", cost={"a": 1})
+    # session, person, page of jobs, three about the queue, its figures, workers, devices
+    with django_assert_num_queries(9) as seen:
+        answer = client.get(reverse("jobs:workers"))
+    assert not [query for query in seen.captured_queries if '"cost"' in query["sql"]], "it grows with every search"
+    assert "A processor, 1 thread" in answer.content.decode() and "not timed yet" in answer.content.decode()
 
 
 def test_storage_counts_files_and_bytes(operator: User, tmp_path: Path, settings: Settings) -> None:

@@ -13,9 +13,7 @@ from django.conf import settings
 
 from accounts.models import Team, User
 from catalog.models import ModelVersion
-from gpuworker.pipeline.lease import run_job
 from gpuworker.pipeline.sandboxed import Runner
-from gpuworker.pipeline.search import run_search, search_ended
 from jobs.models import Job, JobState
 from jobs.services import job_cancel, job_retry
 from search.constraints import Constraints
@@ -24,7 +22,7 @@ from search.samplesets import sampleset_delete
 from search.services import CannotSearch, candidate_retry, search_start
 from tests.catalog.makers import LABELS, onnx_bytes
 from tests.pipeline import worlds
-from tests.pipeline.worlds import Killed, board, count_calls, kill_at_write, published, queued, sample_set, searched, spans, work
+from tests.pipeline.worlds import board, count_calls, interrupted, published, queued, sample_set, searched, spans, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 N = 200
@@ -80,15 +78,8 @@ def test_resumed_after_a_kill_anywhere(
 ) -> None:
     expected = board(searched(alice, shots))
     search = search_start(owner=alice, sample_set=shots)
-    job = queued(search)
-    with monkeypatch.context() as patch:
-        kill_at_write(patch, number, after=after)
-        with pytest.raises(Killed):
-            run_job(job.pk, job.attempt, run_search, search_ended)
+    job = interrupted(monkeypatch, search, number, after=after)
     saved = PredictionChunk.objects.filter(candidate__search=search).count()
-    job.refresh_from_db()
-    assert job.state == JobState.RUNNING and job.requeue()
-    job.refresh_from_db()
     calls = count_calls(monkeypatch)
     assert work(job).state == JobState.SUCCEEDED
     assert len(calls) == len(GRID) * len(models) - saved, "what was saved is not asked for again"

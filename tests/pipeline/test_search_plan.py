@@ -14,9 +14,7 @@ from accounts.models import Team, User
 from catalog.models import ModelVersion
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.pipeline import devices, planned
-from gpuworker.pipeline.lease import run_job
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
-from gpuworker.pipeline.search import run_search, search_ended
 from jobs.models import Device, Job, JobState
 from jobs.services import job_cancel, job_retry
 from search.models import Candidate, CandidateState, PredictionChunk, SampleSet, Search, SearchEvent, SearchPlan, SearchState
@@ -24,7 +22,7 @@ from search.services import candidate_retry, search_start
 from tests.catalog.makers import onnx_bytes
 from tests.pipeline import worlds
 from tests.pipeline.test_search import GRID, assert_one_failed, kill_child, row
-from tests.pipeline.worlds import Killed, board, count_calls, kill_at_write, published, queued, sample_set, searched, spans, work
+from tests.pipeline.worlds import board, count_calls, interrupted, published, queued, sample_set, searched, spans, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 N = 200
@@ -119,17 +117,10 @@ def test_resumed_after_a_kill_anywhere(
 ) -> None:
     expected = board(searched(alice, shots))
     search = search_start(owner=alice, sample_set=shots)
-    job = queued(search)
-    with monkeypatch.context() as patch:
-        kill_at_write(patch, number, after=after)
-        with pytest.raises(Killed):
-            run_job(job.pk, job.attempt, run_search, search_ended)
+    job = interrupted(monkeypatch, search, number, after=after)
     search.refresh_from_db()
     kept = SearchPlan.objects.filter(search=search).values_list("plan", flat=True).first()
     saved = set(PredictionChunk.objects.filter(candidate__search=search).values_list("pk", flat=True))
-    job.refresh_from_db()
-    assert job.state == JobState.RUNNING and job.requeue()
-    job.refresh_from_db()
     assert work(job).state == JobState.SUCCEEDED
     search.refresh_from_db()
     assert kept is None or search.execution.plan == kept, "the run goes on with the plan it had"

@@ -7,13 +7,11 @@ import pytest
 from accounts.models import Team, User
 from catalog.models import ModelVersion
 from gpuworker.core.ranking import Board, Left, race
-from gpuworker.pipeline.lease import run_job
-from gpuworker.pipeline.search import run_search, search_ended
 from jobs.models import JobState
 from search.board import share_done
 from search.models import CandidateState, SampleSet, Search, SearchEvent
 from search.services import search_start
-from tests.pipeline.worlds import Killed, board, count_calls, kill_at_write, published, queued, sample_set, searched, spans, work
+from tests.pipeline.worlds import board, count_calls, interrupted, published, sample_set, searched, spans, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GRID = [(0, 32), (32, 128), (128, 200)]
@@ -66,14 +64,7 @@ def test_an_interrupted_race_ends_as_an_undisturbed_one(
 ) -> None:
     expected = board(searched(alice, shots))
     search = search_start(owner=alice, sample_set=shots)
-    job = queued(search)
-    with monkeypatch.context() as patch:
-        kill_at_write(patch, number, after=after)
-        with pytest.raises(Killed):
-            run_job(job.pk, job.attempt, run_search, search_ended)
-    job.refresh_from_db()
-    assert job.state == JobState.RUNNING and job.requeue()
-    job.refresh_from_db()
+    job = interrupted(monkeypatch, search, number, after=after)
     calls = count_calls(monkeypatch)
     assert work(job).state == JobState.SUCCEEDED
     assert len(calls) == len(set(calls))

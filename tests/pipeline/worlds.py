@@ -230,6 +230,19 @@ def kill_at_write(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) 
     monkeypatch.setattr(Lease, "write", dying)
 
 
+def interrupted(monkeypatch: pytest.MonkeyPatch, found: Search, number: int, *, after: bool) -> Job:
+    """The job of a search whose worker was killed at the given write, queued again."""
+    job = queued(found)
+    with monkeypatch.context() as patch:
+        kill_at_write(patch, number, after=after)
+        with pytest.raises(Killed):
+            run_job(job.pk, job.attempt, *WORK[job.kind])
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING and job.requeue()
+    job.refresh_from_db()
+    return job
+
+
 class Calls(list[tuple[str, int, int]]):
     """(tensor keys, start, stop) of each forward pass asked of the sandbox; `before` runs ahead of each."""
 

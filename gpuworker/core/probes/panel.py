@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,13 +23,15 @@ LOCAL, OVERALL = 8.0, 4.0  # weights of a model's accuracy near a sample and of 
 SURE = 0.98
 SHARED_ERRORS = 0.3  # share of identical wrong answers that unrelated models have
 MOST_VOTES = 4.0
+CROWD_PROBES = 70.0  # probes that count as much as the candidates' agreement; thrice as many leave it a tenth
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
     """(n, C) label probabilities of the first n samples from four sources, and `mixed`, the mean of stack and votes.
 
-    shares: (C,) of the labels among the samples; stack and votes go by them, linear and near by those of the probes.
+    shares: (C,) of the labels among the samples; stack and votes go by them, linear and near by those of the probes. lean: share of
+    the candidates' agreement alone (`crowd`) in `mixed`: few probes say less than the crowd does, many say more.
     """
 
     linear: F64
@@ -37,10 +39,17 @@ class Posterior:
     stack: F64
     votes: F64
     shares: F64
+    crowd: F64 | None = None
+    lean: float = 0.0
 
     @property
     def mixed(self) -> F64:
-        return np.asarray((self.stack + self.votes) / 2)
+        anchored = (self.stack + self.votes) / 2
+        return np.asarray(anchored if self.crowd is None else (1 - self.lean) * anchored + self.lean * self.crowd)
+
+    def leaning(self, crowd: F64, probes: int) -> Posterior:
+        """The same with the crowd's word for as much as so many probes leave room for."""
+        return replace(self, crowd=crowd, lean=1 / (1 + (probes / CROWD_PROBES) ** 2))
 
 
 class Panel:

@@ -80,8 +80,8 @@ def anchor(target: TargetView, candidates: Sequence[CandidateView]) -> list[Esti
 
     The probabilities are the mean of two posteriors. S: a regression on features and on the candidates' answers, fitted on the probes.
     Q: two teachers of the probes and the candidates' votes, each weighted by its accuracy on nearby probes, shared mistakes counted
-    once and the crowd capped at four votes. Both are moved to the label shares that explain all candidates' answers best. Cannot tell
-    without probes or predictions.
+    once and the crowd capped at four votes. Both are moved to the label shares that explain all candidates' answers best. With a hundred
+    probes or fewer the candidates' agreement alone has a say as well. Cannot tell without probes or predictions.
     """
     found, vicinity = ballots(candidates), vicinity_of(target)
     why = why_not(vicinity)
@@ -136,10 +136,11 @@ def weigh(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballot
         raise ValueError("candidates and probes of one search must share one label space")
     tables = [candidates[index].probe_log_probs for index in found.ran]
     probed = np.array([table is not None for table in tables])
-    sources = [candidates[index].publishers for index, known in zip(found.ran, probed, strict=True) if known]
-    panel = Panel(vicinity, [table for table in tables if table is not None], n_labels, sources)
+    publishers = [candidates[index].publishers for index, known in zip(found.ran, probed, strict=True) if known]
+    panel = Panel(vicinity, [table for table in tables if table is not None], n_labels, publishers)
     posterior = panel.posterior([rows for rows, known in zip(found.log_probs, probed, strict=True) if known], n)
-    return Weighed(vicinity, found, panel, posterior, _sources(posterior, found.votes, n_labels), probed)
+    sources = _sources(posterior, found.votes, n_labels)
+    return Weighed(vicinity, found, panel, posterior.leaning(sources["dawid_skene"], len(vicinity.probes.labels)), sources, probed)
 
 
 def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:

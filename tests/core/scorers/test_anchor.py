@@ -15,6 +15,7 @@ from gpuworker.core.scorers import FUNCTIONS
 from gpuworker.core.scorers.a_only import a_only
 from gpuworker.core.scorers.anchor import anchor, judge
 from gpuworker.core.scorers.answers import ballots
+from gpuworker.core.scorers.consensus import em, voters
 from gpuworker.core.scorers.dawid_skene import dawid_skene
 from tests.core.probes.worlds import constant, world
 
@@ -88,10 +89,12 @@ def test_the_stack_is_a_regression_on_points_and_answers():
     assert found.posterior.stack == pytest.approx(shifted(slow, source, found.posterior.shares), abs=0.02)
 
 
-def test_a_prediction_is_the_mean_probability_given_to_the_answers():
-    made = world(3, models=4, samples=50)
+@pytest.mark.parametrize(("probes", "lean"), [(140, 1 / 5), (280, 1 / 17), (700, 1 / 101)])
+def test_a_prediction_is_the_mean_probability_given_to_the_answers(probes, lean):
+    made = world(3, models=4, samples=50, probes=probes)
     _, found = judged(made)
-    posterior = (found.posterior.stack + found.posterior.votes) / 2
+    crowd = em(voters(found.votes), 4)[0]
+    posterior = (1 - lean) * (found.posterior.stack + found.posterior.votes) / 2 + lean * crowd
     by_hand = [np.mean([posterior[i, answer] for i, answer in enumerate(row)]) for row in found.votes]
     assert found.predicted == pytest.approx(by_hand)
     assert values(made) == pytest.approx(by_hand)
