@@ -63,11 +63,12 @@ class _Feeds:
 
 @dataclass
 class _Planned:
-    """models: for each of the plan's, its number in the request and its spec."""
+    """models: for each of the plan's, its number in the request and its spec. known: corrections that `cost` came with."""
 
     models: list[tuple[int, InputSpec]]
     runner: PlanRunner
     cost: CostModel
+    known: Mapping[str, tuple[float, int]]
     feeds: _Feeds
     events: Iterator[Event] = iter(())
 
@@ -99,7 +100,7 @@ def make_plan(state: State, request: Request) -> Reply:
     found = branches(graph)
     made = _plan_of(meta["plan"], graph, found, cost, codes, options, int(meta["samples"]), length)
     runner = PlanRunner(graph, found, made, tensors.__getitem__, codes, cost=cost)
-    state["planned"] = _Planned(taken, runner, cost, feeds)
+    state["planned"] = _Planned(taken, runner, cost, dict(cost.corrections), feeds)
     numbers = [number for number, _ in taken]
     return Reply({"plan": made.to_json(), "drawing": drawing(graph, found, made), "models": numbers, "refused": refused})
 
@@ -143,9 +144,9 @@ def run_plan(state: State, request: Request) -> Reply:
         for run in _joined(own):
             arrays[f"r{len(told)}"] = np.concatenate([values for _, values in run])
             told.append({"model": number, "start": run[0][0].start, "stop": run[-1][0].stop, "ms": sum(event.ms for event, _ in run)})
-    costs = planned.cost.corrections if done else {}
+    learned = planned.cost.corrections.items() - planned.known.items() if done else ()
     meta = {"done": done, "rows": told, "failed": failed, "worked": [[part, ms] for part, ms in worked.items()]}
-    return Reply(meta | {"costs": {key: list(value) for key, value in costs.items()}}, arrays)
+    return Reply(meta | {"costs": {key: list(value) for key, value in learned}}, arrays)
 
 
 def calibrate_costs(state: State, request: Request) -> Reply:
