@@ -48,10 +48,14 @@ class Screen:
 
 
 class Instance:
-    """One data folder; `system` is replaced when the supervisor is started again."""
+    """One data folder; `system` is replaced when the supervisor is started again.
+
+    Two searches are compared to the bit, so nothing is merged: what a plan merges depends on what the one before it took.
+    """
 
     def __init__(self, data: Path, *, workers: int = 1, prepare: str = "main()", **environment: str) -> None:
-        self.data, self.workers, self.environment = data, workers, environment
+        self.data, self.workers = data, workers
+        self.environment = {"SEARCH_EXECUTION": "exact", "DEVICE_SECONDS": "0"} | environment
         self.figures: dict[str, float] = {}
         self.start(seed=True)
         prepared = self.code(f"prepare.{prepare}")
