@@ -7,14 +7,12 @@ from django.urls import reverse
 from accounts.models import User
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion, ProbeSlice
-from jobs.models import Device, Job
+from jobs.models import Job
 from jobs.services import job_start
 
 VERSION_CHECK = "catalog.version_check"
 PROBE_RUN = "catalog.probe_run"
 CALIBRATE = "catalog.calibrate"
-MEASURE_DEVICE = "jobs.measure_device"
-BACKGROUND = (PROBE_RUN, CALIBRATE, MEASURE_DEVICE)  # nobody waits for these
 
 
 def version_check(*, version: ModelVersion, owner: User) -> Job:
@@ -34,8 +32,3 @@ def calibrate(*, made: ProbeSetVersion) -> Job:
     return job_start(
         kind=CALIBRATE, subject_id=made.pk, label=f"Calibrating with probes {made}", owner=None, url=reverse("catalog:calibration_list")
     )
-
-
-def measure_device(*, device: Device) -> Job:
-    """Queue the measurement of what work costs on a device. Background work as well."""
-    return job_start(kind=MEASURE_DEVICE, subject_id=device.pk, label=f"Timing {device}", owner=None, url=reverse("jobs:workers"))

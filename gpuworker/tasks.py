@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from celery import shared_task
 
-from catalog.dispatch import BACKGROUND
 from gpuworker.core.errors import UserError
 from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, worker
-from gpuworker.pipeline.background import somebody_waits
+from gpuworker.pipeline.background import BACKGROUND, somebody_waits
 from gpuworker.pipeline.lease import Lease, run_job
 from jobs.models import JobState
 

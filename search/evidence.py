@@ -94,7 +94,7 @@ def samples_visible(user: User | AnonymousUser, sample_set: SampleSet) -> bool:
 def evidence(user: User | AnonymousUser, candidate: Candidate, search: Search) -> Evidence:
     signature = Signature.objects.filter(version=candidate.version_id).first()
     plots = [
-        history_plot(candidate, predicted_name(candidate.search)),
+        history_plot(candidate, predicted_name(search)),
         *reference_plots(search.sample_set, signature),
         balance_plot(class_balance(candidate, search.labels, signature)),
     ]

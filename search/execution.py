@@ -10,7 +10,7 @@ from typing import Any
 from search.models import Candidate, Search, SearchPlan
 
 NAMED = 3
-INSIDE = frozenset({"reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "slice", "flatten", "cast", "contiguous"})
+INSIDE = frozenset({"reshape", "permute", "unsqueeze", "squeeze", "expand", "slice", "flatten", "cast"})
 """Operators that only look at a value otherwise: left out of a part's name where it does anything else."""
 
 

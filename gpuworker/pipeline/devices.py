@@ -7,18 +7,17 @@ import platform
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from catalog import dispatch
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import device, session
+from jobs import dispatch
 from jobs.models import Device
 
 STEP_SECONDS = 1.0
@@ -68,18 +67,21 @@ def measure_device(lease: Lease) -> None:
         Device.objects.filter(pk=row.pk).update(cost=reply.meta["cost"], measured=timezone.now())
 
 
-def corrections_save(learned: Mapping[str, Any]) -> None:
-    """Keep what a run taught about pieces of work. It comes from a sandboxed child: what cannot be is left out."""
+def corrections_save(learned: Mapping[str, tuple[float, int]]) -> None:
+    """Keep what a run taught about pieces of work: (mean of log(actual / predicted), runs behind it). It comes from a sandboxed child:
+    what cannot be is left out. Of too many those with the fewest runs go."""
     sound = {
-        key: [float(mean), int(count)]
-        for key, (mean, count) in learned.items()
-        if math.isfinite(mean) and abs(mean) < math.log(MOST_TIMES) and 0 < count <= 1000 and len(key) < 200
+        key: [mean, runs]
+        for key, (mean, runs) in learned.items()
+        if math.isfinite(mean) and abs(mean) < math.log(MOST_TIMES) and 0 < runs <= 1000 and len(key) < 200
     }
+    if not sound:
+        return
     with transaction.atomic():
         row = Device.objects.select_for_update().get(pk=this_device().pk)
-        if cost_of(row) is not None and sound:
-            kept = row.cost["corrections"] | sound
-            row.cost["corrections"] = dict(list(kept.items())[-MOST_CORRECTIONS:])
+        if cost_of(row) is not None:
+            kept = sorted((row.cost["corrections"] | sound).items(), key=lambda item: -item[1][1])
+            row.cost["corrections"] = dict(kept[:MOST_CORRECTIONS])
             row.save(update_fields=["cost"])
 
 

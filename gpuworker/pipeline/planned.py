@@ -42,13 +42,15 @@ def fitting(versions: Sequence[RunnableVersion]) -> list[int]:
     A version that takes a quarter of it for a single sample is left out: it would leave no room for the others.
     """
     packs: set[str] = set()
-    seen: dict[str, int] = {}
-    memory, taken = settings.SANDBOX_MEMORY_MB * MIB, []
+    seen: set[str] = set()
+    memory, held, taken = settings.SANDBOX_MEMORY_MB * MIB, 0, []
     for index, version in enumerate(versions):
         more = {place["key"]: int(place["nbytes"]) for place in version.places if place["key"] not in seen}
-        files = packs | {place["pack"] for place in version.places}
-        if len(files) <= PACKS and sum(seen.values()) + sum(more.values()) <= memory // 2 and version.memory_bytes <= memory // 4:
-            packs, seen = files, seen | more
+        files, size = {place["pack"] for place in version.places} - packs, sum(more.values())
+        if len(packs) + len(files) <= PACKS and held + size <= memory // 2 and version.memory_bytes <= memory // 4:
+            packs |= files
+            seen |= more.keys()
+            held += size
             taken.append(index)
     return taken
 
@@ -82,7 +84,7 @@ class PlannedRun:
             options |= {"layout": "plain", "widths": (1,)}
         asked = {"samples": samples, "options": options, "cost": cost, "plan": stored}
         self.labels = {index: len(version.spec["labels"]) for index, version in versions.items()}
-        self.costs: dict[str, Any] = {}
+        self.costs: dict[str, tuple[float, int]] = {}
         self.worked: dict[str, float] = {}
         with _child():
             reply = runner.make_plan(list(versions.values()), asked)
@@ -116,7 +118,7 @@ class PlannedRun:
     def _found(self, reply: Reply, reached: dict[int, int]) -> list[Made | tuple[int, UserError]]:
         for part, ms in reply.meta["worked"]:
             self.worked[str(int(part))] = self.worked.get(str(int(part)), 0.0) + float(ms)
-        self.costs |= reply.meta["costs"]
+        self.costs |= {str(key): (float(mean), int(runs)) for key, (mean, runs) in reply.meta["costs"].items()}
         found: list[Made | tuple[int, UserError]] = [(self._asked[item["model"]], _error(item)) for item in reply.meta["failed"]]
         for number, item in enumerate(reply.meta["rows"]):
             made = self._made(item, reply.arrays[f"r{number}"], reached)

@@ -225,7 +225,7 @@ class Runner:
 
     def run_plan(self, begin: Mapping[str, Any] | None, seconds: float) -> Reply:
         """Begin or go on with the plan of this session. Raises PlanGone when the child that held it has died."""
-        if self._session.generation != self._generation or not self._session.alive:
+        if not self._loaded:
             raise PlanGone
         return self._session.call("run_plan", {"begin": begin, "seconds": seconds})
 
@@ -249,8 +249,13 @@ class Runner:
             fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
             return self._session.call(job, {**meta, "places": list(places)}, files=fds)
 
+    @property
+    def _loaded(self) -> bool:
+        """Whether the child that was given the samples is still there."""
+        return self._session.generation == self._generation and self._session.alive
+
     def _ensure_loaded(self) -> None:
-        if self._session.generation == self._generation and self._session.alive:
+        if self._loaded:
             return
         self._session.call("load_samples", files=[("batch", self._batch.fileno())])
         self._generation = self._session.generation

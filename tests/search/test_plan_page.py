@@ -105,7 +105,7 @@ def test_the_page_says_what_was_predicted_and_who_runs_alone(browser: Client, pl
     assert (
         "250 ms to 360 ms" in text
         and "40.0" in text
-        and "A stop waits at most" in text
+        and "a stop waits for the one under way" in text
         and "not timed yet" in text
         and "1 candidate runs by itself" in text
     )

@@ -73,6 +73,7 @@ class PlanRunner:
         self._gone = 0
         self._spent = [0.0] * len(graph.models)
         self._values: Values = {}
+        self._took = 0.0  # by the part under way; its caller's pauses between two pieces do not count
 
     def drop(self, models: Collection[int]) -> None:
         """Leave these out from the next piece of work on."""
@@ -108,9 +109,9 @@ class PlanRunner:
             if own:
                 self._feed(own[0], feed, start, stop)
                 made: set[int] = set()
-                started = self._clock()
+                self._took = 0.0
                 failed = yield from self._part(own, part, readers, made)
-                self._keep(made, start, stop, 1000 * (self._clock() - started) / len(own))
+                self._keep(made, start, stop, self._took / len(own))
                 yield from self._given(wanted, readers, start, stop, made)
                 for model in failed:
                     if wanted >> model & 1 and not self._gone >> model & 1:
@@ -162,6 +163,7 @@ class PlanRunner:
         started = self._clock()
         for bound in group.run(values, last):
             ms = 1000 * (self._clock() - started)
+            self._took += ms
             self._account(group, bound, ms)
             yield Worked(self._number[part.branches], ms)
             started = self._clock()
