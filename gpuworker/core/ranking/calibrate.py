@@ -23,7 +23,7 @@ LEAST_SAMPLES = 40
 LEAST_MODELS = 3
 HALVES = 3
 STEPS = 50
-STARTING_WEIGHT = 32.0  # pseudo-targets' worth of the table that a catalog starts with: of few publishers the next is poorly foretold
+STARTING_WEIGHT = 64.0  # pseudo-targets' worth of the table that a catalog starts with: of few publishers the next is poorly foretold
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def calibrate(probes: ProbeView, candidates: Sequence[CandidateView], metric: Me
 
     Each publisher's probes play twice with that publisher removed altogether, its models too, and twice with half its probes kept;
     one of each two with other label shares. A single publisher's probes are split into random halves, which shows less than another
-    publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as 32 pseudo-targets otherwise.
+    publisher would: the table then is nowhere below the one that a catalog starts with. That one counts as 64 pseudo-targets otherwise.
     """
     return calibrations(probes, candidates, [metric])[0]
 
