@@ -15,7 +15,7 @@ from gpuworker.core.engine.estimate import Entry, input_bytes, is_opaque, output
 from gpuworker.core.engine.execute import Segment
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.layouts import Lie, alike
-from gpuworker.core.engine.plan import Options
+from gpuworker.core.engine.plan import WIDTHS, Options
 from gpuworker.core.engine.stages import Branch, Form, StageForm
 
 _HOPE = 0.6
@@ -50,6 +50,25 @@ class _Piece:
 def piece_key(code_key: str, width: int, samples: int) -> str:
     """What corrections are kept by: the compiled piece, and samples to the next power of two."""
     return f"{code_key}:{width}:{max(0, samples - 1).bit_length()}"
+
+
+def correction_of(
+    cost: CostModel, code_key: str, width: int, samples: int, widths: Sequence[int] = WIDTHS, hope: float = 1.0
+) -> tuple[float, int]:
+    """(factor, runs behind it) of a piece; one never run at this width takes that of the nearest width that was, times `hope`."""
+    factor, runs = cost.correction(piece_key(code_key, width, samples))
+    if runs:
+        return factor, runs
+    for other in sorted(widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
+        near, seen = cost.correction(piece_key(code_key, other, samples))
+        if seen:
+            return near * hope, 0
+    return 1.0, 0
+
+
+def corrected(ms: float, variance: float, factor: float, runs: int) -> tuple[float, float]:
+    """(milliseconds, their variance) of a piece, from what curves say of it and what it took before."""
+    return ms * factor, variance * factor**2 if runs == 0 else (0.15 * ms * factor) ** 2 / min(runs, 4)
 
 
 class Widths:
@@ -190,15 +209,15 @@ class Widths:
         weights: tuple[Lie, ...] = tuple(["own" if item else "common" for item in own]) or alike("own", len(span.weights))
         code: Code = self._codes.single(span, target, sizes) if width == 1 else self._codes.group(span, target, sizes, width, lies, weights)
         calls = work(code, samples, length)
-        ms, variance = self._cost.ms(calls)
-        factor, runs = self._factor(span.code_key, width, samples)
+        hope = _HOPE if self._options.explore and width > 1 else 1.0
+        factor, runs = correction_of(self._cost, span.code_key, width, samples, self._options.widths, hope)
+        ms, variance = corrected(*self._cost.ms(calls), factor, runs)
         by_call = [self._cost.ms([entries])[0] * factor for entries in calls]
         borders = [cut - form.cuts[first] for cut in form.cuts[first : stop + 1]]
         start = by_call[-1] / max(1, len(borders) - 1)
         stages = tuple(sum(by_call[low:high]) + start for low, high in zip(borders[:-1], borders[1:], strict=True))
-        variance = variance * factor**2 if runs == 0 else (0.15 * ms * factor) ** 2 / min(runs, 4)
         return _Piece(
-            ms * factor,
+            ms,
             variance,
             peak_bytes(code, samples, length),
             input_bytes(code, samples, length),
@@ -206,14 +225,3 @@ class Widths:
             weight_bytes(code),
             stages,
         )
-
-    def _factor(self, code_key: str, width: int, samples: int) -> tuple[float, int]:
-        """The correction of a piece; one never run at this width takes that of the nearest width that was."""
-        factor, runs = self._cost.correction(piece_key(code_key, width, samples))
-        if runs:
-            return factor, runs
-        for other in sorted(self._options.widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
-            near, seen = self._cost.correction(piece_key(code_key, other, samples))
-            if seen:
-                return near * (_HOPE if self._options.explore and width > 1 else 1.0), 0
-        return 1.0, 0

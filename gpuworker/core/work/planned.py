@@ -91,7 +91,7 @@ def make_plan(state: State, request: Request) -> Reply:
     for number, document in enumerate(meta["models"]):
         spec, program = input_spec.parse(document["spec"]), Program.from_json(document["program"])
         try:
-            length = max(length, _open_length(state, state["batch"], spec, program))
+            length = max(length, open_length(state, state["batch"], spec, program))
         except UserError as error:
             refused.append(_told(number, error))
             continue
@@ -193,7 +193,7 @@ def _plan_of(
     return plan(graph, found, cost, codes, options, samples, length)
 
 
-def _open_length(state: State, batch: SampleBatch, spec: InputSpec, program: Program) -> int:
+def open_length(state: State, batch: SampleBatch, spec: InputSpec, program: Program) -> int:
     """The longest open size of the inputs, 0 where none is open. Raises UserError when they do not fit the model."""
     seen = encoded(state, batch, spec, program, 0, min(PEEKED, batch.n))
     if program.fixed_batch is None:
