@@ -19,7 +19,7 @@ from bench.engine.networks import Network, Perceptron, Recurrent, ResNet, Transf
 from bench.engine.workloads import ALL
 from gpuworker.core.engine.calibrate import SECONDS, clock_of, invented, siblings, sweep, timed
 from gpuworker.core.engine.code import Code, Codes, Sizes
-from gpuworker.core.engine.cost import CostModel, Observation, fit
+from gpuworker.core.engine.cost import Observation, fit
 from gpuworker.core.engine.estimate import peak_bytes, work
 from gpuworker.core.engine.execute import Group, Segment, Values
 from gpuworker.core.engine.kernels import Target

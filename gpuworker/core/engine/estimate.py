@@ -164,12 +164,13 @@ def _scratch(trace: Trace, width: int, given: Sequence[int], made: int) -> int:
         return max(total, made)
     if name in ("linear", LINEAR):
         return total if trace.lies[0] == "wide" else 0
-    if width > 1 and any(lie in ("wide", "stack") for lie in trace.lies) and name not in POINTWISE and name not in BINARY:
+    if name == "attention":  # members that lie one after the other become samples as they lie
+        return made + (total if "wide" in trace.lies else 0)
+    viewed = "wide" not in trace.lies and all(facts.source is not None for facts in trace.step.facts)
+    if width > 1 and any(lie in ("wide", "stack") for lie in trace.lies) and not viewed and name not in POINTWISE and name not in BINARY:
         return total
     if name in ("matmul", "einsum"):
         return total
-    if name == "attention":
-        return made
     if name == "embedding":
         return 2 * total
     return made // 16 if name in ("layer_norm", "rms_norm", "group_norm", "instance_norm") else 0
