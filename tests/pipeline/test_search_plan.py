@@ -13,8 +13,9 @@ from django.conf import settings
 from accounts.models import Team, User
 from catalog.models import ModelVersion
 from gpuworker.core.engine.cost import CostModel
+from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.pipeline import devices, planned
-from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
+from gpuworker.pipeline.sandboxed import PlanGone, RunnableVersion, Runner
 from jobs.models import Device, Job, JobState
 from jobs.services import job_cancel, job_retry
 from search.models import Candidate, CandidateState, PredictionChunk, SampleSet, Search, SearchEvent, SearchPlan, SearchState
@@ -166,6 +167,23 @@ def test_a_dead_child_costs_nobody_a_row(
     search = searched(alice, shots)
     assert killed and {stop for _, _, stop in calls} == {32}, "one by one to the end of the rung, then as a new plan"
     assert board(search) == expected
+
+
+@pytest.mark.parametrize("error", [SandboxDefect("a fault of ours"), PlanGone(), KeyError("models"), ValueError("no number")])
+def test_whatever_the_child_does_wrong_breaks_the_plan_alone(
+    error: Exception, models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = board(searched(alice, shots))
+    calls = iter([error])
+
+    def run_plan(self: Runner, begin: Any, seconds: float) -> Any:
+        for broken in calls:
+            raise broken
+        return real(self, begin, seconds)
+
+    real = Runner.run_plan
+    monkeypatch.setattr(Runner, "run_plan", run_plan)
+    assert board(searched(alice, shots)) == expected
 
 
 def test_a_time_limit_ends_one_row(

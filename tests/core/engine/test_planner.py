@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from bench.engine.costs import Point, measure
+from bench.engine.networks import Transformer, family
 from bench.engine.scale import fine_tunes
 from gpuworker.core.engine.calibrate import siblings
 from gpuworker.core.engine.code import Codes
 from gpuworker.core.engine.cost import CostModel, Curve
+from gpuworker.core.engine.estimate import peak_bytes
 from gpuworker.core.engine.graph import Graph
+from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.order import Sizes, Task, depth_first, peak_of, task
 from gpuworker.core.engine.plan import Options
 from gpuworker.core.engine.planner import plan
@@ -102,6 +107,12 @@ def test_memory_stays_within_the_budget(config: Mapping[str, Any], own: tuple[st
 
     run()
     assert 0 < _peak(run) <= budget
+
+
+def test_a_merged_transformer_takes_as_much_as_was_predicted() -> None:
+    (network,) = family(partial(Transformer, 64, 4, 1, 16), (16, 64), [("",)])
+    cell = measure(Point("transformer", network, 8, 8), Target("cpu", "fast"))
+    assert peak_bytes(cell.code, 8, 0) == pytest.approx(cell.peak, rel=0.05)
 
 
 def test_what_cannot_fit_is_refused_before_it_starts() -> None:
