@@ -9,6 +9,7 @@ from django.http import Http404
 from accounts.models import Role, Team, User
 from catalog.models import ModelVersion, ModelVersionQuerySet, RegisteredModel, VersionFile, VersionState
 from catalog.probe_detail import ProbeSetDetail, probe_set_detail
+from catalog.probe_models import ProbeSlice
 
 Person = User | AnonymousUser
 
@@ -58,6 +59,17 @@ def review_for_user(user: Person, team_slug: str, name: str, number: int) -> Mod
     if version is None:
         raise Http404("No such version.")
     return version
+
+
+def labelled_slice_for_user(user: Person, team_slug: str, key: str, pk: int) -> ProbeSlice:
+    """Labelled samples in a team's probe set that this person may take back."""
+    piece = None
+    if isinstance(user, User):
+        given = ProbeSlice.objects.withdrawable_by(user).filter(team__slug=team_slug, set_key=key)
+        piece = given.lean().filter(pk=pk).first()
+    if piece is None:
+        raise Http404("No such labelled samples.")
+    return piece
 
 
 def has_curating(user: User) -> bool:

@@ -63,7 +63,7 @@ def calibrations(user: User) -> list[Family]:
     slices = ProbeSlice.objects.offered() if user.is_staff else ProbeSlice.objects.open_to(user)
     pieces = {
         pk: (set_key, modality, labels, team)
-        for pk, set_key, modality, labels, team in slices.values_list("pk", "set_key", "modality", "labels", "version__model__team__slug")
+        for pk, set_key, modality, labels, team in slices.values_list("pk", "set_key", "modality", "labels", "team__slug")
     }
     made: dict[str, list[ProbeSetVersion]] = defaultdict(list)
     for version in ProbeSetVersion.objects.filter(set_key__in={row[0] for row in pieces.values()}):

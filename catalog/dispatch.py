@@ -11,6 +11,7 @@ from jobs.models import Job
 from jobs.services import job_start
 
 VERSION_CHECK = "catalog.version_check"
+PROBE_MAKE = "catalog.probe_make"
 PROBE_RUN = "catalog.probe_run"
 CALIBRATE = "catalog.calibrate"
 
@@ -21,9 +22,14 @@ def version_check(*, version: ModelVersion, owner: User) -> Job:
     return job_start(kind=VERSION_CHECK, subject_id=version.pk, label=f"Checking {version}", owner=owner, url=url)
 
 
+def probe_make(*, piece: ProbeSlice, owner: User, url: str) -> Job:
+    """Queue the taking of a slice's rows out of labelled samples. url: the page of those samples."""
+    return job_start(kind=PROBE_MAKE, subject_id=piece.pk, label=f"Keeping {piece.n} labelled samples", owner=owner, url=url)
+
+
 def probe_run(*, piece: ProbeSlice) -> Job:
     """Queue the background run of the models that have not answered a slice yet. It belongs to nobody, and gives way to other jobs."""
-    url = reverse("catalog:probe_set", args=[piece.version.model.team.slug, piece.set_key])
+    url = reverse("catalog:probe_set", args=[piece.team.slug, piece.set_key])
     return job_start(kind=PROBE_RUN, subject_id=piece.pk, label=f"Running models on the {piece}", owner=None, url=url)
 
 

@@ -99,6 +99,19 @@ class CheckedSlice:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledSamples:
+    """What somebody gives to a probe set out of samples that people labelled. n: rows; labels: names; meta: of the sample batch;
+    digest: of the whole sample set; url: of the page that shows them to their owner."""
+
+    modality: str
+    labels: list[str]
+    meta: dict[str, Any]
+    digest: str
+    n: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedAnswers:
     """A version's answers on a slice, as `catalog.probe_models.ProbeAnswers` keeps them; error says why there are none."""
 

@@ -22,13 +22,15 @@ from jobs.models import LIVE, Job, JobState
 
 @dataclass(frozen=True, slots=True)
 class PieceRow:
-    """A slice and what the set takes of it. version None: of a model that this person may not see.
+    """A slice and what the set takes of it. labelled: of samples that people labelled, else of a version's reference sample.
 
+    version None: labelled samples, or of a model that this person may not see. giver: "" where they may not know it.
     used: rows chosen; counts: of those, by label. answered of asked models have been run on it. run: "done", "waiting", "running",
     "stuck". source: slices with the same number come from one source.
     """
 
     piece: ProbeSlice
+    labelled: bool
     version: ModelVersion | None
     giver: str
     used: int
@@ -85,10 +87,10 @@ class ProbeSetDetail:
 
 def probe_set_detail(user: User, team: Team, key: str) -> ProbeSetDetail | None:
     """A probe set that this person's searches may use, or None. A fixed number of queries."""
-    slices = ProbeSlice.objects.open_to(user).filter(version__model__team=team, set_key=key)
+    slices = ProbeSlice.objects.open_to(user).filter(team=team, set_key=key)
     pieces = list(
         slices.lean()
-        .select_related("version__model__team__probe_sharing")
+        .select_related("team__probe_sharing")
         .defer(None)
         .defer("features", "version__program", "version__spec", "version__facts")
     )
@@ -100,7 +102,7 @@ def probe_set_detail(user: User, team: Team, key: str) -> ProbeSetDetail | None:
     made = ProbeSetVersion.objects.filter(digest=chosen.digest).first() if chosen.n else None
     current = searchable().filter(model__modality=first.modality, label_key=first.label_key)
     asked = current.count()
-    rows = _pieces(user, pieces, chosen, asked)
+    rows = _pieces(user, team, pieces, chosen, asked)
     counts = np.array([row.counts for row in rows]).sum(0).tolist()
     return ProbeSetDetail(
         row=set_row(pieces),
@@ -120,10 +122,17 @@ def probe_set_detail(user: User, team: Team, key: str) -> ProbeSetDetail | None:
     )
 
 
-def _pieces(user: User, pieces: list[ProbeSlice], chosen: Chosen, asked: int) -> list[PieceRow]:
-    ids = {piece.version.model_id for piece in pieces}
-    visible = set(RegisteredModel.objects.visible_to(user).filter(pk__in=ids).values_list("pk", flat=True))
-    editable = set(RegisteredModel.objects.editable_by(user).filter(pk__in=ids).values_list("pk", flat=True))
+def _pieces(user: User, team: Team, pieces: list[ProbeSlice], chosen: Chosen, asked: int) -> list[PieceRow]:
+    of_versions = {piece.pk: piece.version.model_id for piece in pieces if piece.version is not None}
+    known = RegisteredModel.objects.filter(pk__in=set(of_versions.values()))
+    visible = set(known.filter(pk__in=RegisteredModel.objects.visible_to(user)).values_list("pk", flat=True))
+    editable = set(known.filter(pk__in=RegisteredModel.objects.editable_by(user)).values_list("pk", flat=True))
+    withdrawable, inside = set[int](), False
+    if len(of_versions) < len(pieces):
+        withdrawable = set(
+            ProbeSlice.objects.withdrawable_by(user).filter(pk__in=[piece.pk for piece in pieces]).values_list("pk", flat=True)
+        )
+        inside = user.is_superuser or user.teams.filter(pk=team.pk).exists()
     answered = dict(ProbeAnswers.objects.of_searchable().filter(piece__in=pieces).order_by().values_list("piece").annotate(n=Count("pk")))
     jobs = Job.objects.filter(kind=PROBE_RUN, subject_id__in=[piece.pk for piece in pieces], state__in=LIVE)
     live = {subject: "running" if state == JobState.RUNNING else "waiting" for subject, state in jobs.values_list("subject_id", "state")}
@@ -131,11 +140,13 @@ def _pieces(user: User, pieces: list[ProbeSlice], chosen: Chosen, asked: int) ->
     for piece in pieces:
         taken = chosen.rows.get(piece.pk, np.zeros(0, np.int64))
         count = answered.get(piece.pk, 0)
-        seen = piece.version.model_id in visible
+        model = of_versions.get(piece.pk)
+        seen = inside or piece.owner_id == user.pk if model is None else model in visible
         done = piece.answered is not None and count >= asked
         rows.append(
             PieceRow(
                 piece=piece,
+                labelled=model is None,
                 version=piece.version if seen else None,
                 giver=piece.given_by.get_username() if seen and piece.given_by else "",
                 used=len(taken),
@@ -143,7 +154,7 @@ def _pieces(user: User, pieces: list[ProbeSlice], chosen: Chosen, asked: int) ->
                 answered=count,
                 run="done" if done else live.get(piece.pk, "stuck"),
                 source=chosen.sources.get(piece.pk),
-                may_withdraw=piece.version.model_id in editable,
+                may_withdraw=piece.pk in withdrawable if model is None else model in editable,
             )
         )
     return rows
@@ -157,7 +168,7 @@ def _models(user: User, pieces: list[ProbeSlice], current: Any) -> list[ModelRow
         .defer("program", "spec", "facts")
         .order_by("model__team__slug", "model__name")
     }
-    others = ~Q(piece__version__model=F("version__model"))
+    others = Q(piece__version=None) | ~Q(piece__version__model=F("version__model"))
     counted = (
         ProbeAnswers.objects.filter(piece__in=pieces, version__in=versions)
         .order_by()

@@ -1,4 +1,4 @@
-"""Labelled probes: slices that publishers opted in, how models answered them, and versions of the sets they make up."""
+"""Labelled probes: slices that people gave, how models answered them, and versions of the sets they make up."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from accounts.models import Team, User, Visibility
-from catalog.storage import probes_path
+from accounts.models import Role, Team, User, Visibility
+from catalog.storage import labelled_folder, probes_path
 
 if TYPE_CHECKING:  # which imports this module, so that Django finds its tables
     from catalog.models import ModelVersion
 
-APPROVED = Q(version__published__isnull=False, version__state__in=("published", "archived"), version__model__deleted=None)
+OF_SAMPLES = Q(version=None)
+APPROVED = OF_SAMPLES | Q(version__published__isnull=False, version__state__in=("published", "archived"), version__model__deleted=None)
+ROWS = ("features", "row_hashes", "row_labels")
+WHOLE = Q(withdrawn=None, **{f"{name}__isnull": False for name in ROWS})
+EMPTY = Q(**{f"{name}__isnull": True for name in ROWS})
 
 
 class ProbeSliceQuerySet(models.QuerySet["ProbeSlice"]):
     def kept(self) -> ProbeSliceQuerySet:
         """Slices whose rows are there."""
-        return self.filter(withdrawn=None)
+        return self.filter(withdrawn=None, row_hashes__isnull=False)
+
+    def unmade(self) -> ProbeSliceQuerySet:
+        """Slices of labelled samples whose rows a worker has yet to take out of the samples."""
+        return self.filter(OF_SAMPLES, withdrawn=None, row_hashes=None)
 
     def approved(self) -> ProbeSliceQuerySet:
-        """Kept slices of versions a curator approved, of models that are not deleted: models are run on these."""
+        """Models are run on these: kept slices of labelled samples, and of versions a curator approved, their models not deleted."""
         return self.kept().filter(APPROVED)
 
     def for_check_of(self, version: ModelVersion) -> ProbeSliceQuerySet:
@@ -35,7 +43,7 @@ class ProbeSliceQuerySet(models.QuerySet["ProbeSlice"]):
 
     def offered(self) -> ProbeSliceQuerySet:
         """Approved slices that the team's probe sets hold. While a model is private, its slice is too."""
-        return self.approved().exclude(version__model__visibility=Visibility.PRIVATE)
+        return self.approved().filter(OF_SAMPLES | ~Q(version__model__visibility=Visibility.PRIVATE))
 
     def open_to(self, user: User) -> ProbeSliceQuerySet:
         """Offered slices that this person's searches may use: of their teams, and of teams that let everybody."""
@@ -43,24 +51,43 @@ class ProbeSliceQuerySet(models.QuerySet["ProbeSlice"]):
             return self.none()
         if user.is_superuser:
             return self.offered()
-        shared = ProbeSharing.objects.filter(team=OuterRef("version__model__team"), public=True)
-        return self.offered().filter(Q(version__model__team__in=user.teams.all()) | Exists(shared))
+        shared = ProbeSharing.objects.filter(team=OuterRef("team"), public=True)
+        return self.offered().filter(Q(team__in=user.teams.all()) | Exists(shared))
+
+    def withdrawable_by(self, user: User) -> ProbeSliceQuerySet:
+        """Slices of labelled samples, unmade ones too, that this person may take back: their own, and those of teams they curate.
+
+        What a version gave is taken back with its reference sample.
+        """
+        given = self.filter(OF_SAMPLES, withdrawn=None)
+        if not user.is_authenticated:
+            return self.none()
+        return given if user.is_superuser else given.filter(Q(owner=user) | Q(team__in=user.teams_with_role(Role.CURATOR)))
 
     def lean(self) -> ProbeSliceQuerySet:
         """With model, team and giver, without the arrays."""
-        return self.select_related("version__model__team", "version__model__owner", "given_by").defer(
-            "features", "row_hashes", "row_labels", "version__program", "version__spec", "version__facts"
+        return self.select_related("version__model__team", "team", "owner", "given_by").defer(
+            *ROWS, "version__program", "version__spec", "version__facts"
         )
 
 
 class ProbeSlice(models.Model):
-    """At most 1,000 labelled rows of a version's reference sample, kept because its publisher opted in. Its rows never change.
+    """At most 1,000 labelled rows, kept because somebody gave them: rows of a version's reference sample, or, without a version,
+    samples that people labelled. They never change.
 
     The rows stand in the order of `probesets.selection.kept_rows`, so that a set takes a beginning of them. Withdrawn, only this
-    row stays, without any data.
+    row stays, without any data. A slice of labelled samples begins without data too, until a worker has taken its rows.
     """
 
-    version = models.OneToOneField("catalog.ModelVersion", on_delete=models.CASCADE, related_name="probe_slice")
+    version = models.OneToOneField("catalog.ModelVersion", null=True, blank=True, on_delete=models.CASCADE, related_name="probe_slice")
+    samples = models.CharField(max_length=64, blank=True, help_text="Without a version: digest of the sample set that the rows are of")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="probe_slices")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="The model's owner, or who gave the labelled samples",
+    )
     set_key = models.CharField(max_length=16, db_index=True, help_text="Slices with the same key make up one probe set of their team")
     modality = models.CharField(max_length=10)
     label_key = models.CharField(max_length=64)
@@ -82,14 +109,29 @@ class ProbeSlice(models.Model):
 
     class Meta:
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(version__isnull=False, samples="")
+                | OF_SAMPLES & (Q(withdrawn__isnull=False, samples="") | Q(withdrawn=None) & ~Q(samples="")),
+                name="slice_of_a_version_or_of_samples",
+            ),
+            models.CheckConstraint(
+                condition=WHOLE | EMPTY & (Q(withdrawn__isnull=False) | OF_SAMPLES), name="slice_with_all_its_rows_or_none"
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"probes of {self.version}"
+        return f"probes of {self.version}" if self.version else f"labelled samples of {self.owner}"
 
     @property
     def path(self) -> Path:
         """The rows as one canonical sample batch."""
-        return probes_path(self.version_id)
+        return labelled_folder(self.pk) / "probes.safetensors" if self.version_id is None else probes_path(self.version_id)
+
+    @property
+    def origin(self) -> str:
+        """Equal for slices that come from one source whatever their rows are: one model's, or labelled samples of one set."""
+        return f"samples {self.samples}" if self.version is None else f"model {self.version.model_id}"
 
 
 class ProbeAnswersQuerySet(models.QuerySet["ProbeAnswers"]):

@@ -66,7 +66,7 @@ def rows_of(piece: ProbeSlice) -> SliceRows:
     table = np.array([place[canonical_label(label)] for label in piece.labels], np.int64)
     hashes = np.frombuffer(bytes(piece.row_hashes or b""), np.uint8).reshape(-1, HASH_BYTES)
     labels = np.frombuffer(bytes(piece.row_labels or b""), "<u2")
-    return SliceRows(piece.pk, piece.version.model_id, piece.version.model.owner_id, hashes, table[labels])
+    return SliceRows(piece.pk, piece.origin, piece.owner_id, hashes, table[labels])
 
 
 def choose(pieces: Sequence[ProbeSlice]) -> Chosen:
@@ -98,18 +98,18 @@ class ProbeSetRow:
 
 def probe_sets(user: User, *, team: str = "") -> list[ProbeSetRow]:
     """Every probe set that this person's searches may use, by team. Two queries."""
-    pieces = ProbeSlice.objects.open_to(user).lean().select_related("version__model__team__probe_sharing")
+    pieces = ProbeSlice.objects.open_to(user).lean().select_related("team__probe_sharing")
     groups: dict[tuple[int, str], list[ProbeSlice]] = defaultdict(list)
-    for piece in pieces.filter(version__model__team__slug=team) if team else pieces:
-        groups[piece.version.model.team_id, piece.set_key].append(piece)
+    for piece in pieces.filter(team__slug=team) if team else pieces:
+        groups[piece.team_id, piece.set_key].append(piece)
     found = [set_row(group) for group in groups.values()]
     return sorted(found, key=lambda row: (row.team.name, row.modality, row.labels))
 
 
 def set_row(group: Sequence[ProbeSlice]) -> ProbeSetRow:
-    """Slices of one team and set key, with model and team, as one row."""
+    """Slices of one team and set key, with their team, as one row."""
     first = group[0]
-    team = first.version.model.team
+    team = first.team
     return ProbeSetRow(
         team=team,
         key=first.set_key,
@@ -117,7 +117,7 @@ def set_row(group: Sequence[ProbeSlice]) -> ProbeSetRow:
         labels=sorted(first.labels),
         slices=len(group),
         rows=sum(piece.n for piece in group),
-        givers=len({piece.version.model.owner_id for piece in group}),
+        givers=len({piece.owner_id for piece in group}),
         behind=sum(piece.answered is None for piece in group),
         newest=max(piece.given for piece in group),
         public=is_public(team),
@@ -146,7 +146,7 @@ def alarms(pieces: Collection[int], *, versions: Collection[int] | None = None) 
     counted = ProbeAnswers.objects.filter(piece__in=list(pieces), judged__gt=0)
     searched = Q(version__in=searchable().values("pk"))
     rows = counted.filter(searched if versions is None else searched | Q(version__in=list(versions))).values_list(
-        "piece", "version", "version__model__owner", "piece__version__model__owner", "judged", "correct"
+        "piece", "version", "version__model__owner", "piece__owner", "judged", "correct"
     )
     by_piece: dict[int, list[tuple[int, int, int, int, int]]] = defaultdict(list)
     for piece, version, owner, giver, judged, correct in rows.order_by("piece", "version"):

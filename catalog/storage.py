@@ -27,6 +27,11 @@ def probes_path(version_id: int) -> Path:
     return reference_folder(version_id) / "probes.safetensors"
 
 
+def labelled_folder(piece_id: int) -> Path:
+    """Of a probe slice that labelled samples make up."""
+    return settings.BLOB_DIR / "labelled" / str(piece_id)
+
+
 def pack_path(pack: str) -> Path:
     """The same place as gpuworker.core.program.store.TensorStore.path; the web side cannot import it (it loads torch)."""
     return settings.TENSOR_DIR / "packs" / f"{pack}.safetensors"

@@ -36,6 +36,7 @@ urlpatterns = [
     path("probes/", probes.probe_set_list, name="probe_set_list"),
     path("probes/<slug:team>/share/", probes.probe_share, name="probe_share"),
     path("probes/<slug:team>/<slug:key>/", probes.probe_set, name="probe_set"),
+    path("probes/<slug:team>/<slug:key>/<int:pk>/withdraw/", probes.labelled_withdraw, name="labelled_withdraw"),
     path("operate/calibration/", probes.calibration_list, name="calibration_list"),
     path("curate/queue/", curate.review_queue, name="review_queue"),
 ]

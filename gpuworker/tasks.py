@@ -7,7 +7,7 @@ from collections.abc import Callable
 from celery import shared_task
 
 from gpuworker.core.errors import UserError
-from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, worker
+from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, slices, worker
 from gpuworker.pipeline.background import BACKGROUND, somebody_waits
 from gpuworker.pipeline.lease import Lease, run_job
 from jobs.models import JobState
@@ -17,6 +17,7 @@ Work = tuple[Callable[[Lease], None], Callable[[Lease, JobState, UserError | Non
 
 WORK: dict[str, Work] = {
     "catalog.version_check": (publish.check_version, publish.version_ended),
+    "catalog.probe_make": (slices.make_slice, None),
     "catalog.probe_run": (probe_runs.run_slice, probe_runs.slice_ended),
     "catalog.calibrate": (calibration.run_calibration, None),
     "jobs.measure_device": (devices.measure_device, None),

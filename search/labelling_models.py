@@ -49,7 +49,8 @@ class Confirmation(models.Model):
     """What the labels of a search say now, worked out anew with every label.
 
     n: samples whose label counts. figures: candidate id > {value, low, high, near_best}, shares in [0, 1]. sure: probability that the
-    leader is within a point of the best. calibrates: the owner lets these labels show how far predictions were off.
+    leader is within a point of the best. calibrates: the owner lets these labels show how far predictions were off. piece: labelled
+    samples that the owner gave to a probe set, the last time; piece_rows: which, [[sample, label], ...], as they were then.
     """
 
     search = models.OneToOneField("search.Search", on_delete=models.CASCADE, related_name="confirmation")
@@ -59,6 +60,8 @@ class Confirmation(models.Model):
     leader = models.IntegerField(null=True, blank=True, help_text="Candidate id")
     sure = models.FloatField(default=0)
     calibrates = models.BooleanField(default=False)
+    piece = models.OneToOneField("catalog.ProbeSlice", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    piece_rows = models.JSONField(default=list, blank=True)
     changed = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -24,6 +24,7 @@ from gpuworker.core.specs import MODALITIES
 from jobs.models import Job
 from jobs.services import job_cancel, job_start
 from search.dispatch import SAMPLESET_CHECK, SEARCH_RUN
+from search.labelling_probes import gifts_abandon
 from search.models import Candidate, PredictionChunk, Report, SampleFile, SampleSet, SampleSetState, Search
 from uploads.models import Purpose, Upload
 from uploads.services import upload_claim, upload_discard
@@ -230,7 +231,10 @@ def _folder_bytes(folder: Path) -> int:
 
 @transaction.atomic
 def sampleset_delete(*, sample_set: SampleSet, actor: User | None) -> Footprint:
-    """Delete the set with its files, searches, predictions and reports, whoever ran them. Running work is cancelled."""
+    """Delete the set with its files, searches, predictions and reports, whoever ran them. Running work is cancelled.
+
+    Labelled samples that were given to a probe set stay there until they are withdrawn.
+    """
     gone = sampleset_footprint(sample_set)
     search_ids = list(sample_set.searches.values_list("pk", flat=True))
     live = Job.objects.live().filter(kind=SEARCH_RUN, subject_id__in=search_ids) | Job.objects.live().filter(
@@ -239,6 +243,7 @@ def sampleset_delete(*, sample_set: SampleSet, actor: User | None) -> Footprint:
     for job in live:
         job_cancel(job=job)
     audit("sampleset.delete", sample_set, actor=actor, before={"name": sample_set.name, "searches": gone.searches, "bytes": gone.bytes})
+    gifts_abandon(searches=Search.objects.filter(sample_set=sample_set), actor=actor)
     folder = sample_set.folder
     sample_set.delete()
     transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))

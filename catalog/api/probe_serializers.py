@@ -37,11 +37,14 @@ class AlarmSerializer(serializers.Serializer[Alarm]):
 
 
 class PieceSerializer(serializers.Serializer[PieceRow]):
-    """A slice of a set. version and given_by: null for a model you may not see. used: rows in use; counts: of those, by label.
+    """A slice of a set. labelled: samples that people labelled, else of the reference sample of `version`. version: null for these and
+    for a model you may not see; given_by: null where you may not know it. used: rows in use; counts: of those, by label.
 
     source: slices with the same number come from one source. run: done, running, waiting or stuck.
     """
 
+    id = serializers.IntegerField(source="piece.pk")
+    labelled = serializers.BooleanField()
     version = serializers.StringRelatedField(allow_null=True)
     given_by = serializers.SerializerMethodField()
     given = serializers.DateTimeField(source="piece.given")

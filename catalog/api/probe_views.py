@@ -11,7 +11,7 @@ from accounts.access import team_for_user
 from accounts.api.permissions import SessionOnly
 from accounts.models import Role
 from catalog import services
-from catalog.access import probe_set_for_user, version_for_user
+from catalog.access import labelled_slice_for_user, probe_set_for_user, version_for_user
 from catalog.api.probe_serializers import (
     CalibrationFamilySerializer,
     ProbeSetDetailSerializer,
@@ -19,7 +19,7 @@ from catalog.api.probe_serializers import (
     SharingSerializer,
     VersionProbesSerializer,
 )
-from catalog.api.serializers import ProblemSerializer
+from catalog.api.serializers import FreedSerializer, ProblemSerializer
 from catalog.api.views import NOT_FOUND, api_user
 from catalog.calibrations import calibrations
 from catalog.probe_models import ProbeSlice
@@ -44,6 +44,18 @@ class ProbeSetView(APIView):
     @extend_schema(responses={200: ProbeSetDetailSerializer, **NOT_FOUND})
     def get(self, request: Request, team: str, key: str) -> Response:
         return Response(ProbeSetDetailSerializer(probe_set_for_user(request.user, team, key)).data)
+
+
+class LabelledSliceView(APIView):
+    """Labelled samples in a team's probe set."""
+
+    scope = "catalog"
+
+    @extend_schema(request=None, responses={200: FreedSerializer, **NOT_FOUND})
+    def delete(self, request: Request, team: str, key: str, pk: int) -> Response:
+        """Take labelled samples out of a set, as who gave them or as a curator of the team; tells how many bytes were deleted."""
+        piece = labelled_slice_for_user(request.user, team, key, pk)
+        return Response({"freed_bytes": services.labelled_slice_withdraw(piece=piece, actor=api_user(request))})
 
 
 class CalibrationListView(APIView):

@@ -27,6 +27,7 @@ urlpatterns = [
     path("probe-sets/", probe_views.ProbeSetListView.as_view(), name="api-probe-sets"),
     path("probe-sets/<slug:team>/", probe_views.ProbeSharingView.as_view(), name="api-probe-sharing"),
     path("probe-sets/<slug:team>/<slug:key>/", probe_views.ProbeSetView.as_view(), name="api-probe-set"),
+    path("probe-sets/<slug:team>/<slug:key>/slices/<int:pk>/", probe_views.LabelledSliceView.as_view(), name="api-labelled-slice"),
     path("calibrations/", probe_views.CalibrationListView.as_view(), name="api-calibrations"),
     path("review-queue/", version_views.QueueView.as_view(), name="api-review-queue"),
     path("spec-schema/", views.SpecSchemaView.as_view(), name="api-spec-schema"),

@@ -14,6 +14,9 @@ from catalog.services.checks import (
 )
 from catalog.services.models import model_create, model_delete, model_restore, model_update
 from catalog.services.probes import (
+    labelled_slice_apply,
+    labelled_slice_give,
+    labelled_slice_withdraw,
     probe_answers_apply,
     probe_features_apply,
     probe_runs_start,
@@ -30,6 +33,9 @@ __all__ = [
     "alias_delete",
     "alias_set",
     "catalog_sweep",
+    "labelled_slice_apply",
+    "labelled_slice_give",
+    "labelled_slice_withdraw",
     "model_create",
     "model_delete",
     "model_purge",
@@ -55,4 +61,5 @@ __all__ = [
     "version_reference_apply",
     "version_submit",
     "version_trial_apply",
+    "version_work_apply",
 ]

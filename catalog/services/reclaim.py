@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from accounts.models import User, audit
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, Tensor, VersionFile, VersionState
+from catalog.probe_models import ProbeSlice
 from catalog.services.checks import lock_tensors
 from catalog.services.models import RESTORE_WINDOW
 from catalog.services.probes import probes_drop
@@ -96,7 +98,9 @@ def catalog_sweep() -> int:
         freed += remove_folder(incoming_folder(pk)) + remove_folder(reference_folder(pk))
         ReferenceSample.objects.filter(version_id=pk, raw_deleted=None).update(raw_deleted=now, files=[])
         probes_drop(pk)
-    freed += sum(_remove_ownerless(folder) for folder in ("incoming", "references"))
+    versions, slices = ModelVersion.objects.all(), ProbeSlice.objects.filter(withdrawn=None)
+    for name, owners in (("incoming", versions), ("references", versions), ("labelled", slices)):
+        freed += _remove_ownerless(name, owners)
     packs = settings.TENSOR_DIR / "packs"
     for path in packs.glob("*.safetensors") if packs.is_dir() else ():
         if time.time() - path.stat().st_mtime > PACK_GRACE_SECONDS:
@@ -104,9 +108,9 @@ def catalog_sweep() -> int:
     return freed
 
 
-def _remove_ownerless(name: str) -> int:
-    """Folders of versions that do not exist, left by a kill between moving the files in and the commit."""
+def _remove_ownerless(name: str, owners: QuerySet[Any]) -> int:
+    """Folders named by rows that are not among the owners, left by a kill between writing a file and the commit."""
     folders = {int(path.name): path for path in (settings.BLOB_DIR / name).glob("*") if path.name.isdecimal()}
     old = {pk: path for pk, path in folders.items() if time.time() - path.stat().st_mtime > PACK_GRACE_SECONDS}
-    known = set(ModelVersion.objects.filter(pk__in=old).values_list("pk", flat=True))
+    known = set(owners.filter(pk__in=old).values_list("pk", flat=True))
     return sum(remove_folder(path) for pk, path in old.items() if pk not in known)

@@ -11,9 +11,11 @@ from django.views.decorators.http import require_POST
 
 from accounts.access import team_for_user
 from accounts.models import Role
+from accounts.sizes import size_text
 from catalog import services
-from catalog.access import probe_set_for_user
+from catalog.access import labelled_slice_for_user, probe_set_for_user
 from catalog.calibrations import PROMISED, calibrations
+from catalog.probe_models import ProbeSlice
 from catalog.probes import probe_sets
 from catalog.requests import person
 
@@ -43,6 +45,17 @@ def probe_set(request: HttpRequest, team: str, key: str) -> HttpResponse:
         "most_models": MOST_MODELS,
     }
     return render(request, "catalog/probe_set.html", context)
+
+
+@login_required
+@require_POST
+def labelled_withdraw(request: HttpRequest, team: str, key: str, pk: int) -> HttpResponse:
+    """Who gave labelled samples, or a curator of the team, takes them out of the probe set."""
+    piece = labelled_slice_for_user(request.user, team, key, pk)
+    freed = services.labelled_slice_withdraw(piece=piece, actor=person(request))
+    messages.success(request, _("Withdrawn: the kept rows are deleted, %(size)s freed.") % {"size": size_text(freed)})
+    left = ProbeSlice.objects.open_to(person(request)).filter(team__slug=team, set_key=key).exists()
+    return redirect("catalog:probe_set", team, key) if left else redirect("catalog:probe_set_list")
 
 
 @login_required

@@ -63,9 +63,9 @@ def calibrations_start(set_key: str) -> int:
     A team's searches take its own slices and the public ones.
     """
     offered = ProbeSlice.objects.offered().filter(set_key=set_key)
-    public = offered.filter(version__model__team__probe_sharing__public=True)
-    teams = Team.objects.filter(models__versions__probe_slice__in=offered.values("pk")).distinct()
-    choices = [public, *(offered.filter(version__model__team=team) | public for team in teams)]
+    public = offered.filter(team__probe_sharing__public=True)
+    teams = Team.objects.filter(probe_slices__in=offered.values("pk")).distinct()
+    choices = [public, *(offered.filter(team=team) | public for team in teams)]
     made = {found.pk: found for slices in choices if (found := _version_of(slices)) is not None}
     return sum(calibration_start(found) for found in made.values())
 

@@ -151,7 +151,7 @@ def _run(
 
 def _seen(version: ModelVersion, piece: ProbeSlice, hashes: NDArray[np.uint8] | None) -> NDArray[np.bool_]:
     """(n,) rows of somebody else's slice that the version's own reference sample holds too."""
-    if hashes is None or piece.version.model.owner_id == version.model.owner_id:
+    if hashes is None or piece.owner_id == version.model.owner_id:
         return np.zeros(piece.n, np.bool_)
     held = np.frombuffer(bytes(piece.row_hashes or b""), np.uint8).reshape(-1, HASH_BYTES)
     return common_rows(held, hashes)

@@ -32,7 +32,7 @@ LEAST_LOG = -16.0  # below every stored log-probability
 class Probes:
     """The probes of one search. Letters: M versions that answered every probe, R probes, C labels in the order asked for.
 
-    view: features, labels, and the source of each probe: slices that share rows or are of one model are one source.
+    view: features, labels, and the source of each probe: slices that share rows, or are of one model or one sample set, are one source.
     versions: (M,) ids, ascending. answers: (M, R, C) float16 log-probabilities. sources: version id -> the sources that its own
     reference sample belongs to. left_out: version id -> how many probes its reference sample holds though somebody else gave them;
     there it has the mean answer of the others, so that they speak neither for nor against it.
@@ -164,7 +164,8 @@ def _own_sources(
     """Sources of a version's own model, and those of which its reference sample holds a notable part."""
     of_model: dict[int, set[int]] = defaultdict(set)
     for piece in pieces:
-        of_model[piece.version.model_id].add(chosen.sources[piece.pk])
+        if piece.version is not None:
+            of_model[piece.version.model_id].add(chosen.sources[piece.pk])
     models = dict(ModelVersion.objects.filter(pk__in=versions.tolist()).values_list("pk", "model_id"))
     sizes = np.bincount(view.publishers)
     own = {}

@@ -18,12 +18,11 @@ from catalog.storage import probes_path, reference_folder
 from catalog.summary import SignatureSummary
 from gpuworker.core import signatures
 from gpuworker.core.errors import UnreadableSamples
-from gpuworker.core.modalities.batches import dump_batch, load_batch, take
-from gpuworker.core.probesets.selection import kept_rows
 from gpuworker.pipeline import sandboxed
 from gpuworker.pipeline.arrays import dump_arrays
 from gpuworker.pipeline.lease import Lease
-from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
+from gpuworker.pipeline.sandboxed import RunnableVersion, Runner, SampleRows
+from gpuworker.pipeline.slices import slice_write
 
 CHUNK = 256
 
@@ -158,19 +157,6 @@ def reference_slice(version: ModelVersion, reference: LoadedReference) -> Checke
     """The slice its publisher opted in, its rows whole or absent on disk; None for no opt-in or no labels."""
     if reference.choice != ReferenceSample.Choice.PROBES or reference.labels is None:
         return None
-    rows = kept_rows(reference.labels, reference.hashes)
-    labels, kept = reference.labels[rows], dump_batch(take(load_batch(reference.batch), rows))
-    target = probes_path(version.pk)
-    partial = target.with_suffix(".new")
-    partial.write_bytes(kept)
-    partial.replace(target)
-    return CheckedSlice(
-        set_key=set_key(version.model.modality, version.labels, reference.meta),
-        meta=reference.meta,
-        encoder=reference.encoder,
-        n=len(rows),
-        features=reference.features[rows].astype("<f2").tobytes(),
-        row_hashes=reference.hashes[rows].tobytes(),
-        row_labels=labels.astype("<u2").tobytes(),
-        file_bytes=len(kept),
-    )
+    given = SampleRows(reference.batch, reference.features, reference.encoder, reference.hashes)
+    key = set_key(version.model.modality, version.labels, reference.meta)
+    return slice_write(given, reference.labels, probes_path(version.pk), key, reference.meta)

@@ -155,6 +155,30 @@ def probe_features(batch_path: Path) -> tuple[NDArray[np.float16], str]:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleRows:
+    """N rows of samples: their batch, (N, D) float16 features by `encoder`, (N, 16) uint8 hashes, equal for equal rows."""
+
+    batch: bytes
+    features: NDArray[np.float16]
+    encoder: str
+    hashes: NDArray[np.uint8]
+
+
+def take_samples(batch_path: Path, rows: NDArray[np.int64]) -> SampleRows:
+    """These rows of a stored batch, in this order. Raises UnreadableSamples when it is gone, or has no such row."""
+    try:
+        with _staging() as staging, session(output=MOST_OUTPUT) as child, _opened([("batch", batch_path)]) as fds:
+            reply = child.call("take_samples", arrays={"rows": rows}, files=fds, output=staging.fileno())
+            features, hashes = (_array(staging, reply, name, kind) for name, kind in (("features", "F16"), ("row_hashes", "U8")))
+            batch = _bytes(staging, reply, "batch")
+    except FileNotFoundError as error:
+        raise _gone() from error
+    if len(hashes) != len(rows):
+        raise ExecutionFailed("The sandboxed process did not behave.", detail=f"{len(hashes)} rows of {len(rows)}.", fix="Try again.")
+    return SampleRows(batch, features, str(reply.meta["encoder"]), hashes)
+
+
+@dataclass(frozen=True, slots=True)
 class RunnableVersion:
     """What the child needs to run a stored version. memory_bytes: of one sample with all weights, as measured when it was published."""
 

@@ -12,12 +12,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
+from catalog.access import team_for_publisher
+from catalog.probe_models import ProbeSlice
 from gpuworker.core.labelling import verdict
 from search.access import labelled_search_for_user, search_for_user
 from search.api.sampleset_serializers import StrictSerializer
 from search.api.samplesets import REFUSED, api_user
 from search.labelling import CannotLabel, confirmation_calibrates, label_give, label_take_back, round_of
 from search.labelling_models import Confirmation
+from search.labelling_probes import Gift, confirmation_give, confirmation_take_back, gift_of
 from search.models import Search
 from search.previews import previews
 
@@ -75,6 +78,44 @@ class LabelGiveSerializer(StrictSerializer):
 
 class CalibratesSerializer(StrictSerializer):
     calibrates = serializers.BooleanField()
+
+
+class GiveSerializer(StrictSerializer):
+    team = serializers.CharField(max_length=60, help_text="Short name of a team in which you may publish.")
+
+
+class GivenSamplesSerializer(serializers.Serializer[ProbeSlice]):
+    """Labelled samples in a probe set. rows: how many; probe_set: the key of the set in its team."""
+
+    team = serializers.CharField(source="team.slug")
+    probe_set = serializers.CharField(source="set_key")
+    rows = serializers.IntegerField(source="n")
+    given = serializers.DateTimeField()
+
+
+class GiftSerializer(serializers.Serializer[Gift]):
+    """What the owner gave to a probe set, and could give. labels: that count; rows: of them, drawn by lot so that they stand for all
+    samples; missing: about so many more labels are needed. refused: why nothing can be given. given: null where nothing is kept.
+
+    state: making = a worker takes the samples; running = models are being run on them; error: why it failed. anew: giving again would
+    take other samples.
+    """
+
+    labels = serializers.IntegerField(source="draw.labels")
+    rows = serializers.SerializerMethodField()
+    missing = serializers.IntegerField(source="draw.missing")
+    teams = serializers.SerializerMethodField()
+    refused = serializers.CharField(allow_blank=True)
+    state = serializers.ChoiceField(choices=["none", "making", "failed", "running", "in_use"])
+    error = serializers.CharField(allow_blank=True)
+    anew = serializers.BooleanField()
+    given = GivenSamplesSerializer(source="piece", allow_null=True)
+
+    def get_rows(self, gift: Gift) -> int:
+        return len(gift.draw.rows)
+
+    def get_teams(self, gift: Gift) -> list[str]:
+        return [team.slug for team in gift.teams]
 
 
 def document(search: Search, user: User) -> dict[str, Any]:
@@ -171,3 +212,39 @@ class LabelView(APIView):
         if label_take_back(search=search, actor=api_user(request), item=item) is None:
             raise NotFound("You gave no label to this sample.")
         return Response(document(search, api_user(request)))
+
+
+class GiftView(APIView):
+    """Labelled samples for a team's probe set; for the owner of the search."""
+
+    scope = "search"
+
+    @extend_schema(responses={200: GiftSerializer, **REFUSED})
+    def get(self, request: Request, pk: int) -> Response:
+        """Which labelled samples are given to a probe set, and which could be."""
+        return self._told(request, search_for_user(request.user, pk, edit=True))
+
+    @extend_schema(request=GiveSerializer, responses={201: GiftSerializer, **REFUSED})
+    def post(self, request: Request, pk: int) -> Response:
+        """Give labelled samples: they are kept until withdrawn, models are run on them, and they replace what was given before."""
+        search = search_for_user(request.user, pk, edit=True)
+        given = GiveSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        team = team_for_publisher(request.user, given.validated_data["team"])
+        confirmation_give(search=search, team=team, actor=api_user(request))
+        return self._told(request, search, status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses={200: GiftSerializer, **REFUSED})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Withdraw what was given: samples, features and all answers on them are deleted at once."""
+        search = search_for_user(request.user, pk, edit=True)
+        confirmation_take_back(search=search, actor=api_user(request))
+        return self._told(request, search)
+
+    @staticmethod
+    def _told(request: Request, search: Search, code: int = status.HTTP_200_OK) -> Response:
+        try:
+            found = round_of(search)
+        except CannotLabel:
+            found = None
+        return Response(GiftSerializer(gift_of(search, found, api_user(request))).data, status=code)

@@ -28,6 +28,7 @@ urlpatterns = [
     path(SEARCH + "disputed/", boards.DisputedView.as_view(), name="api-search-disputed"),
     path(SEARCH + "labels/", labels.LabelsView.as_view(), name="api-search-labels"),
     path(SEARCH + "labels/next/", labels.NextSampleView.as_view(), name="api-search-label-next"),
+    path(SEARCH + "labels/probes/", labels.GiftView.as_view(), name="api-search-label-probes"),
     path(SEARCH + "labels/<int:item>/", labels.LabelView.as_view(), name="api-search-label"),
     path(SEARCH + "board.json", boards.ExportJsonView.as_view(), name="api-search-json"),
     path(SEARCH + "board.csv", boards.ExportCsvView.as_view(), name="api-search-csv"),

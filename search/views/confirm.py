@@ -9,15 +9,19 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
+from accounts.sizes import size_text
+from catalog.access import team_for_publisher
 from gpuworker.core.errors import UserError
 from gpuworker.core.labelling import verdict
 from search.access import labelled_search_for_user, search_for_user
 from search.evidence import samples_visible
 from search.labelling import Ask, CannotLabel, Round, confirmation_calibrates, label_give, label_take_back, round_of
 from search.labelling_models import Confirmation
+from search.labelling_probes import LEAST_ROWS, confirmation_give, confirmation_take_back, gift_of
 from search.labelling_residuals import residuals_of
 from search.models import Candidate, Search
 from search.previews import previews
@@ -53,8 +57,7 @@ class Choice:
 def search_confirm(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     search = search_for_user(user, pk)
-    context = _context(user, search) | {"mine": search.owner_id == user.pk, "nav": "searches"}
-    return render(request, "search/confirm.html", context)
+    return render(request, "search/confirm.html", _context(user, search) | {"nav": "searches"})
 
 
 @signed_in
@@ -97,23 +100,52 @@ def confirm_use(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("search:search_confirm", search.pk)
 
 
+@signed_in
+@require_POST
+def confirm_give(request: HttpRequest, pk: int) -> HttpResponse:
+    """`team`: the short name of the team whose probe set the labelled samples are given to."""
+    user = person(request)
+    search = search_for_user(user, pk, edit=True)
+    team = team_for_publisher(user, request.POST.get("team", "").replace("\0", ""))
+    try:
+        piece = confirmation_give(search=search, team=team, actor=user)
+    except UserError as error:
+        tell(request, error)
+    else:
+        text = ngettext("%(n)s labelled sample is given to %(team)s.", "%(n)s labelled samples are given to %(team)s.", piece.n)
+        messages.success(request, text % {"n": piece.n, "team": piece.team})
+    return redirect("search:search_confirm", search.pk)
+
+
+@signed_in
+@require_POST
+def confirm_take_back(request: HttpRequest, pk: int) -> HttpResponse:
+    """Withdraw the labelled samples that were given."""
+    user = person(request)
+    search = search_for_user(user, pk, edit=True)
+    freed = confirmation_take_back(search=search, actor=user)
+    messages.success(request, _("Withdrawn: the kept rows are deleted, %(size)s freed.") % {"size": size_text(freed)})
+    return redirect("search:search_confirm", search.pk)
+
+
 def _answer(request: HttpRequest, user: User, search: Search, error: UserError | None = None) -> HttpResponse:
     """The piece of the page that changed, for scripts; the whole page for everybody else."""
     if not is_partial(request):
         if error is not None:
             tell(request, error)
         return redirect("search:search_confirm", search.pk)
-    return render(request, "search/_confirm.html", _context(user, search) | {"refused": error})
+    return render(request, "search/_confirm_answer.html", _context(user, search) | {"refused": error})
 
 
 def _context(user: User, search: Search) -> dict[str, Any]:
     visible = samples_visible(user, search.sample_set)
     confirmation = Confirmation.objects.filter(search=search).first()
-    shared: dict[str, Any] = {"search": search, "visible": visible, "confirmation": confirmation}
+    mine = search.owner_id == user.pk
+    shared: dict[str, Any] = {"search": search, "visible": visible, "confirmation": confirmation, "mine": mine, "least_rows": LEAST_ROWS}
     try:
         found = round_of(search)
     except CannotLabel as error:
-        return shared | {"problem": error}
+        return shared | {"problem": error, "gift": gift_of(search, None, user) if mine else None}
     ask = found.ask(user) if visible else None
     off = [abs(residual.off) for residual in residuals_of(found)]
     own = [row for row in found.given if row.person_id == user.pk]
@@ -125,6 +157,7 @@ def _context(user: User, search: Search) -> dict[str, Any]:
         "standings": standings(found),
         "verdict": verdict(found.belief),
         "leader": found.candidates[found.belief.leader],
+        "gift": gift_of(search, found, user) if mine else None,
         "n": len(found.labels),
         "samples": found.contest.samples,
         "last": own[-1] if own else None,

@@ -14,7 +14,7 @@ from catalog.models import Alias, ModelVersion, VersionState
 from jobs.models import Job, JobState
 from search.labelling_models import GivenLabel
 from search.models import Candidate, Report, Search
-from tests.catalog.makers import give_probes, published_row
+from tests.catalog.makers import give_labelled, give_probes, published_row
 from tests.search.factories import make_sampleset, make_search, make_version, run
 
 
@@ -51,9 +51,10 @@ def world(alice: User, bob: User, team: Team) -> World:
     assert candidate is not None
     given = GivenLabel.objects.create(search=search, person=alice, item=3, label=0, weight=1.0)
     give_probes(versions[0])
+    labelled = give_labelled(team, alice, versions[0])
     ids: dict[str, dict[str, object]] = {
         "models": model,
-        "probe-sets": {"team": team.slug, "key": versions[0].probe_slice.set_key},
+        "probe-sets": {"team": team.slug, "key": versions[0].probe_slice.set_key, "id": labelled.pk},
         "teams": {"slug": team.slug, "username": bob.username},
         "tokens": {"id": token.pk},
         "jobs": {"id": job.pk},

@@ -145,6 +145,8 @@ def give_probes(version: ModelVersion, *, seed: int = 0, n: int = 60, answered: 
     labels = np.arange(n) % len(version.labels)
     return ProbeSlice.objects.create(
         version=version,
+        team=version.model.team,
+        owner=version.model.owner,
         set_key=set_key("image", version.labels, {"modality": "image"}),
         modality="image",
         label_key=version.label_key,
@@ -158,6 +160,29 @@ def give_probes(version: ModelVersion, *, seed: int = 0, n: int = 60, answered: 
         size_bytes=n,
         given_by=version.created_by,
         answered=timezone.now() if answered else None,
+    )
+
+
+def give_labelled(team: Team, owner: User, like: ModelVersion, *, seed: int = 100, n: int = 20, samples: str = "ab" * 32) -> ProbeSlice:
+    """A slice of labelled samples for the labels of a version, as rows only. samples: digest of the set they are of."""
+    labels = np.arange(n) % len(like.labels)
+    return ProbeSlice.objects.create(
+        team=team,
+        owner=owner,
+        samples=samples,
+        set_key=set_key("image", like.labels, {"modality": "image"}),
+        modality="image",
+        label_key=like.label_key,
+        labels=like.labels,
+        meta={"modality": "image"},
+        n=n,
+        encoder="image-probe/1",
+        features=np.zeros((n, 4), "<f2").tobytes(),
+        row_hashes=np.random.default_rng(seed).integers(0, 256, (n, 16), np.uint8).tobytes(),
+        row_labels=labels.astype("<u2").tobytes(),
+        size_bytes=n,
+        given_by=owner,
+        answered=timezone.now(),
     )
 
 

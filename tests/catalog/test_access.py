@@ -15,9 +15,10 @@ from accounts.models import Team, User, Visibility
 from catalog import services
 from catalog.api.urls import urlpatterns as api_patterns
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, VersionFile, VersionState
+from catalog.probe_models import ProbeSlice
 from catalog.storage import blob_path
 from catalog.urls import urlpatterns as page_patterns
-from tests.catalog.makers import give_probes, image_spec, make_model, published_row
+from tests.catalog.makers import give_labelled, give_probes, image_spec, make_model, published_row
 from tests.conftest import api_for, client_for
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +78,7 @@ PAGES: dict[str, Case] = {
     "probe_set_list": Case((), "get", (200, 200, 200, 302)),
     "calibration_list": Case((), "get", (200, 200, 200, 302)),
     "probe_set": reads("vision", "KEY"),
+    "labelled_withdraw": Case(("vision", "KEY", "LABELLED"), "post", (302, 404, 404, 302)),
     "probe_share": Case(("vision",), "post", (302, 403, 404, 302), {"public": "1"}),
     "review_queue": Case((), "get", (200, 200, 200, 302)),  # everybody curates their own team; see the test below
 }
@@ -102,6 +104,7 @@ API: dict[str, Case] = {
     "api-probe-sets": Case((), "get", (200, 200, 200, 401)),
     "api-calibrations": Case((), "get", (200, 200, 200, 401)),
     "api-probe-set": Case(("vision", "KEY"), "get", (200, 200, 404, 401)),
+    "api-labelled-slice": Case(("vision", "KEY", "LABELLED"), "delete", (200, 404, 404, 401)),
     "api-probe-sharing": Case(("vision",), "put", (200, 403, 404, 401), {"public": True}),
     "api-reviews": Case((*M, 3), "post", (201, 404, 404, 401), {"decision": "reject", "reason": "no"}),
 }
@@ -129,6 +132,7 @@ def shop(team: Team, alice: User) -> VersionFile:
     file = VersionFile.objects.create(version=version, name="m.onnx", size=len(content), sha256=digest)
     ReferenceSample.objects.create(version=version, choice=ReferenceSample.Choice.PROBES)
     give_probes(version)
+    give_labelled(team, alice, version)
     Signature.objects.create(version=version, recipe="1", content_hash="2", arrays=b"", n=3, summary={"n": 3, "true_counts": [1, 1, 1]})
     other = User.objects.create_user("author", "author@example.org")
     for number, state in ((2, VersionState.READY), (3, VersionState.IN_REVIEW)):
@@ -141,7 +145,8 @@ def shop(team: Team, alice: User) -> VersionFile:
 
 
 def arguments(case: Case, file: VersionFile) -> list[Any]:
-    known = {"FILE": file.pk, "KEY": file.version.probe_slice.set_key}
+    labelled = ProbeSlice.objects.get(version=None)
+    known = {"FILE": file.pk, "KEY": labelled.set_key, "LABELLED": labelled.pk}
     return [known.get(arg, arg) for arg in case.args]
 
 

@@ -121,10 +121,11 @@ NO_PAGES = {
     "changes something, by POST only": [
         "catalog:detect_files", "catalog:alias_set", "catalog:alias_delete", "catalog:model_delete", "catalog:model_restore",
         "catalog:model_purge", "catalog:version_submit", "catalog:version_archive", "catalog:reference_withdraw", "catalog:review_decide",
+        "catalog:labelled_withdraw",
         "catalog:probe_share", "accounts:token_revoke", "accounts:member_set", "accounts:member_remove", "jobs:cancel", "jobs:retry",
         "jobs:drain", "jobs:requeue", "search:sampleset_options", "search:sampleset_extend", "search:sampleset_share",
         "search:search_count", "search:search_stop", "search:search_rerun", "search:search_share", "search:search_delete",
-        "search:confirm_label", "search:confirm_undo", "search:confirm_use",
+        "search:confirm_label", "search:confirm_undo", "search:confirm_use", "search:confirm_give", "search:confirm_take_back",
         "search:candidate_retry",
     ],
     "a piece of a page": ["jobs:tray", "search:sampleset_status", "search:search_updates", "search:search_plots"],

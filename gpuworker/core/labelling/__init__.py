@@ -10,6 +10,7 @@ from gpuworker.core.labelling.belief import LEVEL, WITHIN, Belief, believe
 from gpuworker.core.labelling.contest import EXPERTS, Contest, Label, contest
 from gpuworker.core.labelling.picking import Pick, chances, pick
 from gpuworker.core.labelling.stopping import ENOUGH, Verdict, verdict
+from gpuworker.core.labelling.thinning import by_lot, fair_chances
 
 __all__ = [
     "ENOUGH",
@@ -23,7 +24,9 @@ __all__ = [
     "Verdict",
     "believe",
     "chances",
+    "by_lot",
     "contest",
+    "fair_chances",
     "pick",
     "verdict",
 ]

@@ -25,12 +25,12 @@ HASH_BYTES = 16
 class SliceRows:
     """A slice as the selection sees it, its rows in the order of `kept_rows`.
 
-    key: its age, the oldest is smallest. model: the registered model whose reference it is. giver: the person who gave it.
+    key: its age, the oldest is smallest. origin: equal for slices of one model, or of one sample set. giver: the person who gave it.
     hashes: (n, 16) uint8. labels: (n,) indexes into the label space's canonical order.
     """
 
     key: int
-    model: int
+    origin: str | int
     giver: int
     hashes: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -147,7 +147,7 @@ def _first_holders(names: NDArray[np.bytes_]) -> NDArray[np.int64]:
 
 
 def _sources(slices: Sequence[SliceRows], owners: NDArray[np.int64], first: NDArray[np.int64]) -> list[int]:
-    """Slices of one model, and slices that hold the same rows, are one source."""
+    """Slices of one origin, and slices that hold the same rows, are one source."""
     root = list(range(len(slices)))
 
     def find(place: int) -> int:
@@ -159,9 +159,9 @@ def _sources(slices: Sequence[SliceRows], owners: NDArray[np.int64], first: NDAr
         low, high = sorted((find(a), find(b)))
         root[high] = low
 
-    seen: dict[int, int] = {}
+    seen: dict[str | int, int] = {}
     for place, item in enumerate(slices):
-        join(seen.setdefault(item.model, place), place)
+        join(seen.setdefault(item.origin, place), place)
     pairs, counts = np.unique(owners[first] * len(slices) + owners, return_counts=True)
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
         older, younger = divmod(pair, len(slices))

@@ -37,6 +37,7 @@ JOBS: dict[str, Job] = {
     "load_samples": samples.load_samples,
     "sign_reference": samples.sign_reference,
     "probe_features": samples.probe_features,
+    "take_samples": samples.take_samples,
     "run_rows": execution.run_rows,
     "make_plan": planned.make_plan,
     "run_plan": planned.run_plan,

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core import signatures
+from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS, VALUES, WORDS
-from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch, row_digests
+from gpuworker.core.modalities.batches import content_hash, dump_batch, load_batch, row_digests, take
 from gpuworker.core.modalities.guess import guess
 from gpuworker.core.modalities.options import parse_options
 from gpuworker.core.protocols import SampleBatch
@@ -42,7 +43,7 @@ def read_samples(state: State, request: Request) -> Reply:
     given = _inputs(batch)
     staged = {"batch": np.frombuffer(dump_batch(batch), np.uint8), **_previews(batch), "features": as_half(given["features"])}
     if request.meta.get("hashes"):
-        staged["row_hashes"] = np.frombuffer(b"".join(row_digests(batch)), np.uint8).reshape(batch.n, -1)
+        staged["row_hashes"] = _hashes(batch)
     write_tensors(request.output, {name: RawTensor.of(array) for name, array in staged.items()})
     meta = {
         "n": batch.n,
@@ -81,6 +82,30 @@ def probe_features(state: State, request: Request) -> Reply:
     return Reply({"encoder": module.FEATURES_VERSION})
 
 
+def take_samples(state: State, request: Request) -> Reply:
+    """Some rows of a batch made by `read_samples`, as a batch of their own. files: the batch file. arrays: rows (N,) int64.
+
+    To `output`: batch, features (N, D) float16, row_hashes (N, 16) uint8. Reply meta: n, encoder. Raises UnreadableSamples for a row
+    that the batch does not have.
+    """
+    batch = load_batch(request.files[0].source().stream.read())
+    rows = request.arrays["rows"]
+    if not len(rows) or rows.min() < 0 or rows.max() >= batch.n:
+        raise UnreadableSamples(
+            "The samples were read again meanwhile.", detail=f"There are {batch.n} of them now.", fix="Start the search again."
+        )
+    taken = take(batch, rows)
+    module = MODALITY_IMPLEMENTATIONS[taken.modality]
+    assert request.output is not None
+    staged: dict[str, NDArray[Any]] = {
+        "batch": np.frombuffer(dump_batch(taken), np.uint8),
+        "features": as_half(module.features(taken)),
+        "row_hashes": _hashes(taken),
+    }
+    write_tensors(request.output, {name: RawTensor.of(array) for name, array in staged.items()})
+    return Reply({"n": taken.n, "encoder": module.FEATURES_VERSION})
+
+
 def as_half(features: NDArray[np.float32]) -> NDArray[np.float16]:
     """Probe features as they are stored; what is not finite or too large for float16 becomes its largest number or 0."""
     limit = float(np.finfo(np.float16).max)
@@ -99,6 +124,10 @@ def sign_reference(state: State, request: Request) -> Reply:
     arrays = signatures.compute(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
     digest = signatures.content_hash(batch.modality, **given, labels=labels, n_labels=n_labels, log_probs=log_probs)
     return Reply({"content_hash": digest, "recipe": signatures.recipe_hash()}, arrays)
+
+
+def _hashes(batch: SampleBatch) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(row_digests(batch)), np.uint8).reshape(batch.n, -1)
 
 
 def _inputs(batch: SampleBatch) -> dict[str, Any]:

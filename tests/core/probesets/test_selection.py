@@ -92,7 +92,7 @@ def test_the_digest_changes_exactly_when_the_choice_does(one: list[SliceRows], o
 def test_slices_that_add_nothing_change_nothing(given_: list[SliceRows]) -> None:
     for item in given_:
         if len(item.labels) and item.key in select(given_).rows:
-            copy = SliceRows(100, item.model, item.giver, item.hashes, item.labels)
+            copy = SliceRows(100, item.origin, item.giver, item.hashes, item.labels)
             assert select([*given_, copy]).digest == select(given_).digest
     whole = select(given_)
     for item in (item for item in given_ if item.key not in whole.rows):
