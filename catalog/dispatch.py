@@ -7,13 +7,14 @@ from django.urls import reverse
 from accounts.models import User
 from catalog.models import ModelVersion
 from catalog.probe_models import ProbeSetVersion, ProbeSlice
-from jobs.models import Job
+from jobs.models import Device, Job
 from jobs.services import job_start
 
 VERSION_CHECK = "catalog.version_check"
 PROBE_MAKE = "catalog.probe_make"
 PROBE_RUN = "catalog.probe_run"
 CALIBRATE = "catalog.calibrate"
+VERSION_COSTS = "catalog.version_costs"
 
 
 def version_check(*, version: ModelVersion, owner: User) -> Job:
@@ -38,3 +39,8 @@ def calibrate(*, made: ProbeSetVersion) -> Job:
     return job_start(
         kind=CALIBRATE, subject_id=made.pk, label=f"Calibrating with probes {made}", owner=None, url=reverse("catalog:calibration_list")
     )
+
+
+def version_costs(*, device: Device) -> Job:
+    """Queue the analysis of versions that have none, and predictions that are missing. device: of the worker that found that."""
+    return job_start(kind=VERSION_COSTS, subject_id=device.pk, label="Predicting what models take", owner=None, url=reverse("jobs:workers"))

@@ -64,6 +64,28 @@ class CheckedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedWork:
+    """What an analysis of a version found, as `catalog.cost_models.VersionWork` keeps it; error says why it found nothing."""
+
+    analysis: int
+    document: dict[str, Any] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedCost:
+    """What a version takes on a device, as `catalog.cost_models.VersionCost` keeps it. latency and batch: milliseconds a sample with
+    their 90 % interval, by itself and in a batch. memory, batch_memory: bytes."""
+
+    version_id: int
+    device_id: int
+    latency: tuple[float, float, float]
+    batch: tuple[float, float, float]
+    memory: int
+    batch_memory: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedReference:
     """A reference sample that was read. problems: [{name, row, reason}], capped by the reader."""
 

@@ -8,13 +8,14 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, FilteredRelation, Q
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Role, Team, User, Visibility
-from catalog import probe_models  # noqa: F401  (Django finds an app's tables through this module)
+from catalog import cost_models, probe_models  # noqa: F401  (Django finds an app's tables through this module)
 from gpuworker.core.specs import FORMATS, MODALITIES
+from jobs.models import Device
 
 
 def modality_choices() -> list[tuple[str, str]]:
@@ -58,6 +59,13 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
     def deleted_of(self, user: User) -> RegisteredModelQuerySet:
         """Deleted models that this person may restore or purge."""
         return self.filter(deleted__isnull=False, purged=None)._changeable_by(user)
+
+    def on_device(self, device: Device) -> RegisteredModelQuerySet:
+        """Annotated with what the published version is predicted to take on a device: device_ms, device_low_ms, device_high_ms for one
+        sample, device_bytes; None where nothing is predicted."""
+        there = FilteredRelation("published_version__costs", condition=Q(published_version__costs__device=device))
+        fields = {"ms": "latency_ms", "low_ms": "low_ms", "high_ms": "high_ms", "bytes": "memory_bytes"}
+        return self.annotate(there=there).annotate(**{f"device_{name}": F(f"there__{field}") for name, field in fields.items()})
 
     def _changeable_by(self, user: User) -> RegisteredModelQuerySet:
         if not user.is_authenticated:
@@ -121,7 +129,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def searchable_by(self, user: User) -> ModelVersionQuerySet:
         """Published versions of the models a person may see: what a search may consider."""
         return self.filter(
-            state=VersionState.PUBLISHED, model__in=RegisteredModel.objects.visible_to(user), model__published_version=models.F("pk")
+            state=VersionState.PUBLISHED, model__in=RegisteredModel.objects.visible_to(user), model__published_version=F("pk")
         )
 
     def waiting(self) -> ModelVersionQuerySet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ SORTS: dict[str, SortColumn] = {
         SortColumn("parameters", "Parameters", "parameters", "int", True),
         SortColumn("size", "Size", "size_bytes", "int", True),
         SortColumn("latency", "Latency", "latency_ms", "float"),
+        SortColumn("memory", "Memory", "published_version__memory_bytes", "int"),
         SortColumn("accuracy", "Self-reported accuracy", "accuracy", "float", True),
         SortColumn("licence", "Licence", "licence", "text"),
         SortColumn("updated", "Updated", "updated", "time", True),
@@ -50,17 +51,22 @@ SORTS: dict[str, SortColumn] = {
     )
 }
 
+PREDICTED = {"latency": "device_ms", "memory": "device_bytes"}
+"""Columns that a device has figures of its own for, as `RegisteredModelQuerySet.on_device` annotates them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """A column and a direction; in an address `-parameters` is descending."""
+    """A column and a direction; in an address `-parameters` is descending. device: whose predictions the column shows, 0 = none."""
 
     column: SortColumn
     descending: bool
+    device: int = 0
 
     @property
     def text(self) -> str:
-        return f"{'-' if self.descending else ''}{self.column.key}"
+        """The order, for cursors: one device's is not another's."""
+        return f"{'-' if self.descending else ''}{self.column.key}{f'@{self.device}' if self.device else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,15 @@ class Page:
     before: str
 
 
-def parse_sort(text: str, *, searching: bool) -> Sort:
-    """Unknown columns fall back to relevance while searching, else to the newest first."""
+def parse_sort(text: str, *, searching: bool, device: int | None = None) -> Sort:
+    """Unknown columns fall back to relevance while searching, else to the newest first. device: whose predictions are shown."""
     key = text.removeprefix("-")
     if key not in SORTS or (key == "relevance" and not searching):
         return Sort(SORTS["relevance" if searching else "updated"], True)
-    return Sort(SORTS[key], text.startswith("-"))
+    column = SORTS[key]
+    if device is not None and key in PREDICTED:
+        return Sort(replace(column, field=PREDICTED[key]), text.startswith("-"), device)
+    return Sort(column, text.startswith("-"))
 
 
 def page_of(models: RegisteredModelQuerySet, sort: Sort, *, after: str = "", before: str = "", size: int = 50) -> Page:

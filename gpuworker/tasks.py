@@ -7,7 +7,7 @@ from collections.abc import Callable
 from celery import shared_task
 
 from gpuworker.core.errors import UserError
-from gpuworker.pipeline import calibration, devices, probe_runs, publish, samples, search, slices, worker
+from gpuworker.pipeline import calibration, costs, devices, probe_runs, publish, samples, search, slices, worker
 from gpuworker.pipeline.background import BACKGROUND, somebody_waits
 from gpuworker.pipeline.lease import Lease, run_job
 from jobs.models import JobState
@@ -20,6 +20,7 @@ WORK: dict[str, Work] = {
     "catalog.probe_make": (slices.make_slice, None),
     "catalog.probe_run": (probe_runs.run_slice, probe_runs.slice_ended),
     "catalog.calibrate": (calibration.run_calibration, None),
+    "catalog.version_costs": (costs.run_costs, costs.costs_ended),
     "jobs.measure_device": (devices.measure_device, None),
     "search.sampleset_check": (samples.check_sampleset, samples.sampleset_ended),
     "search.run": (search.run_search, search.search_ended),

@@ -183,6 +183,7 @@ class Worker(models.Model):
     job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     draining = models.BooleanField(default=False)
     walls = models.JSONField(default=dict)
+    machine = models.ForeignKey("Device", null=True, blank=True, on_delete=models.SET_NULL, related_name="workers")
 
     objects = WorkerQuerySet.as_manager()
 
@@ -200,12 +201,25 @@ class Worker(models.Model):
         return timezone.now() - self.seen < self.STALE_AFTER
 
 
+class DeviceQuerySet(models.QuerySet["Device"]):
+    def measured(self) -> DeviceQuerySet:
+        """Those for which something can be predicted, without their cost models."""
+        return self.filter(measured__isnull=False).defer("cost")
+
+    def with_workers(self) -> DeviceQuerySet:
+        """Annotated with `at_work`: how many workers of this kind take jobs now."""
+        now = Q(workers__draining=False, workers__seen__gt=timezone.now() - Worker.STALE_AFTER)
+        return self.annotate(at_work=models.Count("workers", filter=now))
+
+
 class Device(models.Model):
     """A kind of machine that workers run on, and what work costs there: by it searches are planned and their time is foretold."""
 
     name = models.CharField(max_length=200, unique=True)
     cost = models.JSONField(default=dict, help_text="The engine's cost model, with what real runs taught it; empty = not measured yet")
     measured = models.DateTimeField(null=True, blank=True)
+
+    objects = DeviceQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -19,7 +19,8 @@ class BadConstraints(UserError):
 class Constraints:
     """Empty tuples and None do not constrain.
 
-    label_key: the label space (catalog.labels.label_key). max_latency_ms is per sample, as measured at publication.
+    label_key: the label space (catalog.labels.label_key). device: name of a device (jobs.models.Device); latency and memory are those
+    predicted for one sample there, without it those measured at publication.
     """
 
     label_key: str = ""
@@ -29,6 +30,7 @@ class Constraints:
     max_size_bytes: int | None = None
     max_latency_ms: float | None = None
     max_memory_bytes: int | None = None
+    device: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,6 +51,7 @@ class Constraints:
             max_size_bytes=_positive_int(document, "max_size_bytes"),
             max_latency_ms=_positive(document, "max_latency_ms"),
             max_memory_bytes=_positive_int(document, "max_memory_bytes"),
+            device=_text(document, "device"),
         )
 
 

@@ -164,12 +164,11 @@ class SearchForm(forms.Form):
         label=_("Teams"), required=False, widget=forms.CheckboxSelectMultiple, help_text=_("None ticked: any team.")
     )
     max_size = forms.FloatField(label=_("Largest file"), required=False, min_value=0.001, max_value=1e9)
+    device = forms.ChoiceField(
+        label=_("Device"), required=False, help_text=_("Where the model shall answer: the limits then hold for what is predicted there.")
+    )
     max_latency_ms = forms.FloatField(
-        label=_("Slowest answer"),
-        required=False,
-        min_value=0.000001,
-        max_value=1e9,
-        help_text=_("Milliseconds per sample, as measured at publication."),
+        label=_("Slowest answer"), required=False, min_value=0.000001, max_value=1e9, help_text=_("Milliseconds per sample.")
     )
     max_memory = forms.FloatField(label=_("Most memory"), required=False, min_value=0.001, max_value=1e9)
     n_samples = forms.IntegerField(label=_("Samples to use"), required=False, min_value=1, help_text=_("Empty: all of them."))
@@ -197,6 +196,7 @@ class SearchForm(forms.Form):
             # What was ticked before another label space was chosen stays visible, with no model behind it.
             ticked = [value for value in (data.getlist(facet) if data else []) if value not in dict(known)]
             self._choices(facet, [*known, *((value, f"{value} (0)") for value in ticked)])
+        self._choices("device", [("", str(_("As measured at publication"))), *((name, name) for name in choices.devices)])
         self._choices("scorers", [(spec.key, spec.label) for spec in SCORERS.values()])
         most = min(sample_set.n, settings.SEARCH_MAX_SAMPLES)
         number = self.fields["n_samples"]
@@ -249,6 +249,7 @@ class SearchForm(forms.Form):
             max_size_bytes=_bytes(data["max_size"]),
             max_latency_ms=data["max_latency_ms"],
             max_memory_bytes=_bytes(data["max_memory"]),
+            device=data["device"],
         )
 
     @property
@@ -269,13 +270,14 @@ class SearchForm(forms.Form):
 
 
 class ConstraintChoices:
-    """What can be chosen: (value, text with count) from the models that read the samples and share the label space."""
+    """What can be chosen: (value, text with count) from the models that read the samples and share the label space; names of devices."""
 
     def __init__(self, selection: Selection) -> None:
         models = [version.model for version in selection.chosen]
         self.licences = _counted([model.licence for model in models if model.licence])
         self.tasks = _counted([model.task for model in models if model.task])
         self.teams = _counted([model.team.slug for model in models])
+        self.devices = [device.name for device in selection.costs.devices]
 
 
 def _counted(values: list[str]) -> list[tuple[str, str]]:

@@ -15,9 +15,12 @@ from catalog.models import ModelVersion
 from gpuworker.core.compatibility import compatible
 from gpuworker.core.specs import MODALITIES
 from search.constraints import Constraints
+from search.costs import Costs, costs_for, sandbox_bytes
 from search.models import SampleSet
 
 EXAMPLES = 20
+TOO_LARGE = "worker_memory"
+"""Key of the reason that a model cannot run on any worker, whatever is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,14 @@ class LabelSpace:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """chosen: versions to run. label_spaces: of all models of the modality, largest first. label_key: the one searched."""
+    """chosen: versions to run. label_spaces: of all models of the modality, largest first. label_key: the one searched. costs: what
+    they are predicted to take."""
 
     chosen: tuple[ModelVersion, ...]
     excluded: tuple[Exclusion, ...]
     label_spaces: tuple[LabelSpace, ...]
     label_key: str
+    costs: Costs
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,7 +86,8 @@ def select(user: User, sample_set: SampleSet, constraints: Constraints) -> Selec
     label_key = constraints.label_key or (spaces[0].label_key if spaces else "")
     chosen: list[ModelVersion] = []
     left_out: dict[str, list[tuple[str, str]]] = {}
-    rules = _rules(sample_set, constraints, label_key)
+    costs = costs_for(versions, constraints.device)
+    rules = _rules(sample_set, constraints, label_key, costs)
     for version in versions:
         for rule in rules:
             why = rule.why(version)
@@ -102,16 +108,39 @@ def select(user: User, sample_set: SampleSet, constraints: Constraints) -> Selec
     if len(chosen) > limit:
         rest = tuple((str(version.model), "") for version in chosen[limit : limit + EXAMPLES])
         excluded.append(Exclusion("limit", f"A search runs at most {limit} candidates", len(chosen) - limit, rest))
-    return Selection(tuple(chosen[:limit]), tuple(excluded), spaces, label_key)
+    return Selection(tuple(chosen[:limit]), tuple(excluded), spaces, label_key, costs)
 
 
-def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str) -> list[_Rule]:
+def latency_of(version: ModelVersion, constraints: Constraints, costs: Costs) -> float | None:
+    """Milliseconds for one sample: predicted for the device that was asked about, else measured at publication."""
+    if not constraints.device:
+        return version.latency_ms
+    cost = costs.of(version, costs.asked)
+    return cost.latency_ms if cost else None
+
+
+def memory_of(version: ModelVersion, constraints: Constraints, costs: Costs) -> int | None:
+    """Bytes, likewise."""
+    if not constraints.device:
+        return version.memory_bytes
+    cost = costs.of(version, costs.asked)
+    return cost.memory_bytes if cost else None
+
+
+def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str, costs: Costs) -> list[_Rule]:
     def unfit(version: ModelVersion) -> str | None:
         return compatible(sample_set.meta, version.spec.get("input", {}), version.spec.get("modality"))
 
     def labels(version: ModelVersion) -> str | None:
         return None if version.label_key == label_key else _labels_text(version.labels)
 
+    def too_large(version: ModelVersion) -> str | None:
+        """One that may do is tried: only what is known to be too large is left out."""
+        need, limit = costs.worker_memory(version), sandbox_bytes()
+        return f"{size_text(need)}, limit {size_text(limit)}" if need is not None and need > limit else None
+
+    there = f" on {constraints.device}" if constraints.device else ""
+    absent = f"no prediction for {constraints.device}" if constraints.device else "not measured"
     return [
         _Rule("input", "Their input does not fit these samples", "", unfit),
         _Rule("labels", "They decide between other labels", "label_key", labels),
@@ -131,16 +160,17 @@ def _rules(sample_set: SampleSet, constraints: Constraints, label_key: str) -> l
         ),
         _Rule(
             "latency",
-            "They are slower than you allow",
+            f"They are slower than you allow{there}",
             "max_latency_ms",
-            _over(constraints.max_latency_ms, lambda v: v.latency_ms, lambda ms: f"{ms:.3g} ms"),
+            _over(constraints.max_latency_ms, lambda v: latency_of(v, constraints, costs), lambda ms: f"{ms:.3g} ms", absent),
         ),
         _Rule(
             "memory",
-            "They need more memory than you allow",
+            f"They need more memory than you allow{there}",
             "max_memory_bytes",
-            _over(constraints.max_memory_bytes, lambda v: v.memory_bytes, size_text),
+            _over(constraints.max_memory_bytes, lambda v: memory_of(v, constraints, costs), size_text, absent),
         ),
+        _Rule(TOO_LARGE, "They need more memory than a worker gives a model", "", too_large),
     ]
 
 
@@ -149,7 +179,7 @@ def _not_in(allowed: tuple[str, ...], value: Callable[[ModelVersion], str], abse
 
 
 def _over(
-    limit: float | None, value: Callable[[ModelVersion], float | None], text: Callable[[Any], str]
+    limit: float | None, value: Callable[[ModelVersion], float | None], text: Callable[[Any], str], absent: str = "not measured"
 ) -> Callable[[ModelVersion], str | None]:
     """Unknown counts as over: a promise cannot rest on a missing measurement."""
 
@@ -158,7 +188,7 @@ def _over(
             return None
         found = value(version)
         if found is None:
-            return "not measured"
+            return absent
         return None if found <= limit else f"{text(found)}, limit {text(limit)}"
 
     return why

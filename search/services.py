@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -16,11 +15,12 @@ from gpuworker.core.specs import DROP_LEVEL, SCORERS
 from jobs.models import LIVE, Job
 from jobs.services import job_cancel, job_start
 from search.constraints import Constraints
+from search.costs import samples_used
 from search.dispatch import SEARCH_RUN
 from search.events import event_add
 from search.metrics import metric_document
 from search.models import Candidate, CandidateState, SampleSet, SampleSetState, Search, SearchState
-from search.selection import select
+from search.selection import TOO_LARGE, select
 
 
 class CannotSearch(UserError):
@@ -62,10 +62,13 @@ def search_start(
     selection = select(owner, sample_set, constraints)
     if not selection.chosen:
         reasons = "; ".join(f"{item.sentence.lower()}: {item.count}" for item in selection.excluded)
+        too_large = any(item.key == TOO_LARGE for item in selection.excluded) and not any(item.relax for item in selection.excluded)
         raise CannotSearch(
             "No model can be a candidate.",
             detail=reasons or "The catalog has no published model you may see.",
-            fix="Relax the constraint that excludes most, or publish a model.",
+            fix="Ask the operator to give models more memory (SANDBOX_MEMORY_MB), or publish a smaller one."
+            if too_large
+            else "Relax the constraint that excludes most, or publish a model.",
         )
     try:
         wanted = metric_document(metric, selection.labels)
@@ -73,7 +76,6 @@ def search_start(
         raise CannotSearch(
             "The metric does not fit the labels.", detail=str(error), fix="Choose another metric, or mend what it names."
         ) from error
-    count = min(sample_set.n, n_samples or settings.SEARCH_MAX_SAMPLES, settings.SEARCH_MAX_SAMPLES)
     search = Search.objects.create(
         owner=owner,
         sample_set=sample_set,
@@ -84,7 +86,7 @@ def search_start(
         scorers=list(scorers),
         metric=wanted,
         drop_level=drop_level,
-        n_samples=count,
+        n_samples=samples_used(sample_set, n_samples),
         excluded=[item.to_json() for item in selection.excluded],
         stage="Waiting for a worker",
     )

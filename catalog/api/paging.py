@@ -11,6 +11,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog.paging import Page, page_of, parse_sort
+from jobs.models import Device
+
+
+def chosen_device(request: Request) -> Device | None:
+    """The measured device that `device` names; None where it is left out."""
+    name = request.query_params.get("device", "")
+    found = Device.objects.measured().filter(name=name.replace("\0", "")).first() if name else None
+    if name and found is None:
+        known = ", ".join(Device.objects.measured().values_list("name", flat=True)) or "none"
+        raise serializers.ValidationError({"device": [f"Nothing is predicted for this device. Measured are: {known}."]})
+    return found
 
 
 class Keyset(BasePagination):
@@ -20,10 +31,12 @@ class Keyset(BasePagination):
     max_page_size = 200
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        sort = parse_sort(request.query_params.get("sort", ""), searching=bool(request.query_params.get("q", "").strip()))
+        device = chosen_device(request)
+        searching = bool(request.query_params.get("q", "").strip())
+        sort = parse_sort(request.query_params.get("sort", ""), searching=searching, device=device.pk if device else None)
         self.request = request
         self.page: Page = page_of(
-            queryset,
+            queryset.on_device(device) if device else queryset,
             sort,
             after=request.query_params.get("after", ""),
             before=request.query_params.get("before", ""),

@@ -7,26 +7,46 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import Visibility
+from catalog.cost_models import VersionCost
 from catalog.models import Alias, ModelVersion, ReferenceSample, RegisteredModel, Review, VersionFile, VersionState, modality_choices
 from catalog.paging import SORTS
 
 
+class PredictedSerializer(serializers.Serializer[None]):
+    """What one sample takes on the chosen device: milliseconds with their 90 % interval, bytes of weights and activations."""
+
+    latency_ms = serializers.FloatField()
+    low_ms = serializers.FloatField()
+    high_ms = serializers.FloatField()
+    memory_bytes = serializers.IntegerField()
+
+
 class ModelSerializer(serializers.ModelSerializer[RegisteredModel]):
-    """A registered model with the facts of its published version. accuracy is self-reported by the publisher."""
+    """A registered model with the facts of its published version. accuracy is self-reported by the publisher; latency_ms was measured
+    when it was published; predicted is for the device of the list, null elsewhere and where nothing is predicted."""
 
     team = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     owner = serializers.SlugRelatedField(slug_field="username", read_only=True)
     published_version = serializers.SlugRelatedField(slug_field="number", read_only=True, allow_null=True)
     visibility = serializers.ChoiceField(choices=Visibility.values, read_only=True)
     modality = serializers.ChoiceField(choices=modality_choices(), read_only=True)
+    predicted = serializers.SerializerMethodField()
 
     class Meta:
         model = RegisteredModel
         fields = (
             "team", "name", "title", "summary", "description", "task", "modality", "licence", "visibility", "owner", "created", "updated",
             "published_version", "architecture", "parameters", "size_bytes", "accuracy", "latency_ms", "n_labels", "label_key",
+            "predicted",
         )  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(PredictedSerializer(allow_null=True))
+    def get_predicted(self, model: RegisteredModel) -> dict[str, object] | None:
+        if getattr(model, "device_ms", None) is None:
+            return None
+        names = {"latency_ms": "device_ms", "low_ms": "device_low_ms", "high_ms": "device_high_ms", "memory_bytes": "device_bytes"}
+        return {name: getattr(model, annotated) for name, annotated in names.items()}
 
 
 class DetailsSerializer(serializers.Serializer[RegisteredModel]):
@@ -98,19 +118,39 @@ class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
         return version.get_absolute_url()
 
 
+class CostSerializer(serializers.ModelSerializer[VersionCost]):
+    """What a version is predicted to take on a device, with 90 % intervals: latency of one sample by itself, of each sample in a batch;
+    bytes of weights and activations likewise."""
+
+    device = serializers.SlugRelatedField(slug_field="name", read_only=True)
+
+    class Meta:
+        model = VersionCost
+        fields = (
+            "device", "latency_ms", "low_ms", "high_ms", "batch_ms", "batch_low_ms", "batch_high_ms", "memory_bytes",
+            "batch_memory_bytes",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
 class VersionDetailSerializer(VersionSerializer):
-    """One version with its spec, facts, files, steps and, while it is checked, its progress."""
+    """One version with its spec, facts, files, steps, predicted costs on every device and, while it is checked, its progress."""
 
     spec = serializers.DictField(read_only=True)
     facts = serializers.DictField(read_only=True)
     files = VersionFileSerializer(many=True, read_only=True)
     checks = CheckStepSerializer(many=True, read_only=True)
+    costs = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
     job = serializers.SerializerMethodField()
 
     class Meta(VersionSerializer.Meta):
-        fields = (*VersionSerializer.Meta.fields, "spec", "facts", "files", "checks", "error", "job")
+        fields = (*VersionSerializer.Meta.fields, "spec", "facts", "files", "checks", "costs", "error", "job")
         read_only_fields = fields
+
+    @extend_schema_field(CostSerializer(many=True))
+    def get_costs(self, version: ModelVersion) -> list[dict[str, object]]:
+        return list(CostSerializer(version.costs.select_related("device").defer("device__cost"), many=True).data)
 
     @extend_schema_field(ErrorSerializer(allow_null=True))
     def get_error(self, version: ModelVersion) -> dict[str, str] | None:

@@ -37,6 +37,7 @@ FILTERS = [
     OpenApiParameter("q", str, description="Words of title, name, task, labels, summary or description; beginnings of words match."),
     *(OpenApiParameter(key, str, many=True, description=f"{facet.label}; several widen.") for key, facet in FACETS.items()),
 ]
+DEVICE = OpenApiParameter("device", str, description="Name of a measured device: `predicted` and the order are for it.")
 NOT_FOUND = {404: ProblemSerializer}
 
 
@@ -73,7 +74,7 @@ class ModelListView(generics.ListAPIView[RegisteredModel]):
         )
 
     @extend_schema(
-        parameters=[*FILTERS, OpenApiParameter("sort", str, enum=SORT_VALUES, description="A column; - for descending.")],
+        parameters=[*FILTERS, DEVICE, OpenApiParameter("sort", str, enum=SORT_VALUES, description="A column; - for descending.")],
         responses={200: ModelSerializer(many=True), 400: ProblemSerializer, 422: ProblemSerializer},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -12,6 +12,7 @@ from catalog.services.checks import (
     version_reference_apply,
     version_trial_apply,
 )
+from catalog.services.costs import costs_write, version_work_apply
 from catalog.services.models import model_create, model_delete, model_restore, model_update
 from catalog.services.probes import (
     labelled_slice_apply,
@@ -33,6 +34,7 @@ __all__ = [
     "alias_delete",
     "alias_set",
     "catalog_sweep",
+    "costs_write",
     "labelled_slice_apply",
     "labelled_slice_give",
     "labelled_slice_withdraw",

@@ -8,8 +8,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import audit
-from catalog.facts import CheckedModel, CheckedReference, CheckedSignature, CheckedSlice, ModelFacts
+from catalog.facts import CheckedModel, CheckedReference, CheckedSignature, CheckedSlice, CheckedWork, ModelFacts, PredictedCost
 from catalog.models import ModelVersion, ReferenceSample, Signature, Tensor, VersionState
+from catalog.services.costs import costs_write, version_work_apply
 from catalog.services.probes import probe_slice_apply
 from catalog.services.reviews import version_submit
 from catalog.storage import pack_path
@@ -59,10 +60,21 @@ def version_model_apply(*, version: ModelVersion, checked: CheckedModel, seconds
 
 
 @transaction.atomic
-def version_trial_apply(*, version: ModelVersion, facts: ModelFacts, latency_ms: float, memory_bytes: int, seconds: float) -> None:
-    """Store what the trial batch showed. facts: added to those of the model."""
+def version_trial_apply(
+    *,
+    version: ModelVersion,
+    facts: ModelFacts,
+    latency_ms: float,
+    memory_bytes: int,
+    work: CheckedWork,
+    costs: Iterable[PredictedCost],
+    seconds: float,
+) -> None:
+    """Store what the trial batch showed, and what the version takes elsewhere. facts: added to those of the model."""
     version.facts = {**version.facts, **facts}
     version.latency_ms, version.memory_bytes = latency_ms, memory_bytes
+    version_work_apply(version_id=version.pk, work=work)
+    costs_write(costs=costs)
     _done(version, "trial", f"Ran on {facts.get('trial_on', 'made-up samples')}", seconds)
     version.save(update_fields=["facts", "latency_ms", "memory_bytes", "checks"])
 

@@ -12,6 +12,7 @@ from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from accounts.models import User, audit
+from catalog.cost_models import VersionWork
 from catalog.models import ModelVersion, ReferenceSample, RegisteredModel, Signature, Tensor, VersionFile, VersionState
 from catalog.probe_models import ProbeSlice
 from catalog.services.checks import lock_tensors
@@ -70,6 +71,7 @@ def _drop_rows(model: RegisteredModel, versions: list[ModelVersion]) -> None:
         Signature.objects.filter(version=version).delete()
         ReferenceSample.objects.filter(version=version).delete()
         probes_drop(version.pk)
+        VersionWork.objects.filter(version=version).delete()
         ModelVersion.objects.filter(pk=version.pk).update(state=VersionState.ARCHIVED, program=None, checks=[])
     # The name comes free for another model; the title still says in old searches what this was.
     model.name, model.purged = f"deleted-{model.pk}", timezone.now()

@@ -45,6 +45,14 @@ def milliseconds(value: Any) -> str:
     return f"{value / 1000:.2g} s" if value >= 1000 else f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
+@register.simple_tag
+def time_range(low: float, high: float) -> str:
+    """0.22, 0.48 -> 0.22–0.48 ms; 40, 1200 -> 40 ms – 1.2 s."""
+    first, last = milliseconds(low), milliseconds(high)
+    same = first.rpartition(" ")[2] == last.rpartition(" ")[2]
+    return f"{first.rpartition(' ')[0]}–{last}" if same else f"{first} – {last}"
+
+
 @register.filter
 def state_badge(state: str) -> str:
     """The badge class of a version's state."""

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from catalog.access import model_for_user, versions_for_user
+from catalog.cost_models import VersionWork
 from catalog.errors import BadPage
 from catalog.facets import FacetCounts, facet_counts, label_names, relaxations, value_label
 from catalog.filters import FACETS, ModelFilters, parse_filters
@@ -22,6 +23,7 @@ from catalog.requests import person
 from catalog.spec_form import as_text
 from catalog.spec_words import spec_facts
 from catalog.summary import Bar, bars, confidence_labels
+from jobs.models import Device
 
 PAGE_SIZES = {"table": 50, "cards": 24}
 MOST_SPEC_CHARACTERS = 20_000
@@ -31,7 +33,9 @@ ROW_FIELDS = (
     *("name", "title", "summary", "task", "modality", "licence", "visibility", "updated", "architecture", "parameters", "size_bytes"),
     *("accuracy", "latency_ms", "n_labels", "published_version_id", "team__slug", "team__name"),
 )
-NUMERIC = frozenset({"labels", "parameters", "size", "latency", "accuracy"})
+# For a device memory stands in the place of the file's size.
+DEVICE_COLUMNS = tuple("memory" if key == "size" else key for key in TABLE_COLUMNS)
+NUMERIC = frozenset({"labels", "parameters", "size", "latency", "memory", "accuracy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,19 @@ class RailFacet:
 
 @login_required
 def model_list(request: HttpRequest) -> HttpResponse:
-    """All state stands in the address: q, facets, sort, view, and the cursor after or before."""
+    """All state stands in the address: q, facets, sort, view, device, and the cursor after or before."""
     user = person(request)
     filters = parse_filters(request.GET)
     view = "cards" if request.GET.get("view") == "cards" else "table"
-    sort = parse_sort(request.GET.get("sort", ""), searching=bool(filters.q))
+    devices = list(Device.objects.measured())
+    device = next((item for item in devices if item.name == request.GET.get("device")), None)
+    sort = parse_sort(request.GET.get("sort", ""), searching=bool(filters.q), device=device.pk if device else None)
     visible = RegisteredModel.objects.visible_to(user)
     matching = filters.apply(visible)
     total = matching.count()
-    page = _page(matching, sort, request, PAGE_SIZES[view])
-    keep = {"sort": request.GET.get("sort", ""), "view": view if view == "cards" else ""}
+    page = _page(matching.on_device(device) if device else matching, sort, request, PAGE_SIZES[view])
+    chosen = device.name if device else ""
+    keep = {"sort": request.GET.get("sort", ""), "view": view if view == "cards" else "", "device": chosen}
     counts = facet_counts(visible, filters)
     context = {
         "nav": "models",
@@ -91,13 +98,16 @@ def model_list(request: HttpRequest) -> HttpResponse:
         "rows": page.rows,
         "total": total,
         "sort": sort,
-        "sorts": _headers(filters, sort, keep, ("name", *[key for key in SORTS if key != "name" and (key != "relevance" or filters.q)])),
-        "headers": _headers(filters, sort, keep, TABLE_COLUMNS),
+        "sorts": _headers(filters, sort, keep, _sortable(filters, device)),
+        "headers": _headers(filters, sort, keep, DEVICE_COLUMNS if device else TABLE_COLUMNS),
+        "device": device,
+        "devices": [(item, filters.query_string(**{**keep, "device": item.name})) for item in devices],
+        "no_device_url": filters.query_string(**{**keep, "device": ""}),
         "rail": [_rail(facet, filters, keep) for facet in counts if facet.options],
         "chips": _chips(filters, counts, keep),
         "clear_url": ModelFilters().query_string(**keep),
-        "table_url": filters.query_string(sort=keep["sort"]),
-        "cards_url": filters.query_string(sort=keep["sort"], view="cards"),
+        "table_url": filters.query_string(**{**keep, "view": ""}),
+        "cards_url": filters.query_string(**{**keep, "view": "cards"}),
         "next_url": filters.query_string(**keep, after=page.after) if page.after else "",
         "previous_url": filters.query_string(**keep, before=page.before) if page.before else "",
         "relaxed": [(item, item.left.query_string(**keep)) for item in relaxations(visible, filters)]
@@ -115,6 +125,12 @@ def _page(matching: object, sort: Sort, request: HttpRequest, size: int) -> Page
     except BadPage:
         # An old bookmark in another order: its beginning is more useful than an error.
         return page_of(rows, sort, size=size)
+
+
+def _sortable(filters: ModelFilters, device: Device | None) -> tuple[str, ...]:
+    """Columns of the sort menu, the name first."""
+    hidden = {"name"} | ({"relevance"} if not filters.q else set()) | ({"memory"} if device is None else set())
+    return "name", *[key for key in SORTS if key not in hidden]
 
 
 def _headers(filters: ModelFilters, sort: Sort, keep: dict[str, str], keys: tuple[str, ...]) -> list[Header]:
@@ -194,6 +210,9 @@ def model_detail(request: HttpRequest, team: str, name: str) -> HttpResponse:
     context["aliases"] = model.aliases.select_related("version").defer("version__program", "version__spec")
     if isinstance(version, ModelVersion):
         context["signature"] = Signature.objects.defer("arrays").filter(version=version).first()
+        context["costs"] = version.costs.select_related("device").defer("device__cost")
+        why = VersionWork.objects.filter(version=version).values_list("error", flat=True).first()
+        context["unforeseen"] = why if why and Device.objects.measured().exists() else ""
         context |= _spec(version)
     return render(request, "catalog/model_detail.html", context)
 

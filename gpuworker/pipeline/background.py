@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from catalog.dispatch import CALIBRATE, PROBE_RUN
+from catalog.dispatch import CALIBRATE, PROBE_RUN, VERSION_COSTS
 from gpuworker.pipeline.lease import GivesWay
 from jobs.dispatch import MEASURE_DEVICE
 from jobs.models import Job, JobQuerySet, JobState
 
-BACKGROUND = (PROBE_RUN, CALIBRATE, MEASURE_DEVICE)  # nobody waits for these
+BACKGROUND = (PROBE_RUN, CALIBRATE, VERSION_COSTS, MEASURE_DEVICE)  # nobody waits for these
 
 
 def somebody_waits() -> JobQuerySet:

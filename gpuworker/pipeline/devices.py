@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from catalog.dispatch import version_costs
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
@@ -56,7 +57,10 @@ def cost_of(row: Device) -> CostModel | None:
 
 
 def measure_device(lease: Lease) -> None:
-    """Job jobs.measure_device: small networks timed call by call. Between two seconds it gives way to whatever people wait for."""
+    """Job jobs.measure_device: small networks timed call by call. Between two seconds it gives way to whatever people wait for.
+
+    Another job predicts then what the versions of the catalog take here, so that giving way there does not mean timing anew.
+    """
     row, steps = this_device(), max(1, round(settings.DEVICE_SECONDS / STEP_SECONDS))
     with session() as child:
         for step in range(1, steps + 1):
@@ -65,6 +69,7 @@ def measure_device(lease: Lease) -> None:
             reply = child.call("calibrate_costs", {"seconds": STEP_SECONDS, "device": device(), "layout": "fast", "fit": step == steps})
     with lease.write():
         Device.objects.filter(pk=row.pk).update(cost=reply.meta["cost"], measured=timezone.now())
+        version_costs(device=row)
 
 
 def corrections_save(learned: Mapping[str, tuple[float, int]]) -> None:

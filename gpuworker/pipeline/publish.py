@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from gpuworker.core.errors import SpecError, UnreadableModel, UserError
 from gpuworker.core.program.keys import value_keys
 from gpuworker.core.program.model import Program, parse_value
 from gpuworker.pipeline import sandboxed
+from gpuworker.pipeline.costs import costs_of, priced, work_of
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.probe_runs import version_answer
 from gpuworker.pipeline.reference import LoadedReference, reference_open, reference_sign, reference_slice
@@ -145,11 +147,12 @@ class VersionCheck:
         )
 
     def try_model(self, reference: LoadedReference | None) -> None:
-        """A tiny batch: shape, number of labels, finite values, probabilities; and how long and how much."""
+        """A tiny batch: shape, number of labels, finite values, probabilities; and how long and how much, here and on other devices."""
         started = time.perf_counter()
         self.lease.progress(0.5, "Trying the model")
         runnable = RunnableVersion.of(self.version)
         measured = reference.runner.try_model(runnable) if reference else sandboxed.try_without_samples(runnable)
+        work = work_of(self.version, partial(reference.runner.footprint if reference else sandboxed.footprint_without_samples, runnable))
         facts: ModelFacts = {"device": sandboxed.device(), "trial_on": "reference samples" if reference else "made-up samples"}
         with self.lease.write():
             services.version_trial_apply(
@@ -157,6 +160,8 @@ class VersionCheck:
                 facts=facts,
                 latency_ms=float(measured["latency_ms"]),
                 memory_bytes=int(measured["memory_bytes"]),
+                work=work,
+                costs=costs_of(self.version.pk, work, priced()),
                 seconds=time.perf_counter() - started,
             )
 

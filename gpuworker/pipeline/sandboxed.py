@@ -257,6 +257,11 @@ class Runner:
         """latency_ms per sample and memory_bytes. Raises when shape, labels or values do not fit."""
         return dict(self._call("try_model", version.places, version.document).meta)
 
+    def footprint(self, version: RunnableVersion) -> object:
+        """What a version takes by itself (work/footprints.py), for inputs as long as those of the loaded samples; unchecked."""
+        self._ensure_loaded()
+        return asked_footprint(self._session, version.document)
+
     def sign_reference(self, labels: NDArray[np.int64] | None, log_probs: NDArray[np.float32], n_labels: int) -> Reply:
         """The behaviour signature of a model on the loaded batch (work/samples.py)."""
         self._ensure_loaded()
@@ -291,6 +296,17 @@ def try_without_samples(version: RunnableVersion) -> dict[str, float]:
     with session() as child, contextlib.ExitStack() as stack:
         fds = [(pack, stack.enter_context(store().open_pack(pack)).fileno()) for pack in packs]
         return dict(child.call("try_model", version.document | {"places": list(version.places)}, files=fds).meta)
+
+
+def footprint_without_samples(version: RunnableVersion) -> object:
+    """As Runner.footprint, for made-up samples."""
+    with session() as child:
+        return asked_footprint(child, version.document)
+
+
+def asked_footprint(child: Session, document: Mapping[str, Any]) -> object:
+    """What a program takes by itself, as the child says; unchecked. document: of `RunnableVersion`."""
+    return child.call("model_footprint", document).meta["footprint"]
 
 
 def _gone() -> UnreadableSamples:

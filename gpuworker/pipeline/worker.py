@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from gpuworker.core.sandbox import Sandbox
 from gpuworker.pipeline import sandboxed
-from gpuworker.pipeline.devices import device_start
+from gpuworker.pipeline.costs import costs_start
+from gpuworker.pipeline.devices import device_start, this_device
 from gpuworker.pipeline.intake import intake
 from gpuworker.pipeline.lease import stopping, worker_name
 from gpuworker.pipeline.probe_runs import outdated_start
@@ -56,13 +57,16 @@ def _beat() -> None:
     _catch_up()
     walls = _walls(sandboxed.sandbox())
     process = psutil.Process(os.getpid())
+    machine: int | None = None
     while not stopping.is_set():
         try:
             close_old_connections()
+            machine = machine or this_device().pk
             row, _ = Worker.objects.update_or_create(
                 name=worker_name(),
                 defaults={
                     "device": sandboxed.device(),
+                    "machine_id": machine,
                     "pid": os.getpid(),
                     "memory_bytes": process.memory_info().rss,
                     "seen": timezone.now(),
@@ -79,10 +83,12 @@ def _beat() -> None:
 
 
 def _catch_up() -> None:
-    """Queue what an earlier worker left undone on the probes, what a newer program computes otherwise, and the timing of a new device."""
+    """Queue what an earlier worker left undone on the probes, what a newer program computes otherwise, the timing of a new device, and
+    the analysis of versions that have none."""
     try:
         outdated_start()
         device_start()
+        costs_start()
     except DatabaseError:
         log.warning("the database does not answer: probes are looked at when the next worker starts, or the next model is published")
         connection.close()

@@ -8,13 +8,15 @@ from django.conf import settings
 from rest_framework import serializers
 
 from gpuworker.core.specs import SCORERS
+from jobs.models import Device
 from search.api.sampleset_serializers import BIG, StrictSerializer
 from search.constraints import Constraints
 from search.metrics import CHOICES, MOST_LABELS
 
 
 class ConstraintsSerializer(StrictSerializer):
-    """Left out or null: no limit. A model whose figure was not measured counts as over the limit."""
+    """Left out or null: no limit. device: name of a measured device, for which latency and memory are then predicted; else they are
+    those measured at publication. A model without a figure counts as over the limit."""
 
     label_key = serializers.CharField(max_length=64, required=False, allow_blank=True)
     licences = serializers.ListField(child=serializers.CharField(max_length=60), max_length=200, required=False)
@@ -23,6 +25,14 @@ class ConstraintsSerializer(StrictSerializer):
     max_size_bytes = serializers.IntegerField(min_value=1, max_value=10**17, required=False, allow_null=True)
     max_latency_ms = serializers.FloatField(min_value=1e-9, max_value=1e12, required=False, allow_null=True)
     max_memory_bytes = serializers.IntegerField(min_value=1, max_value=10**17, required=False, allow_null=True)
+
+    device = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+    def validate_device(self, name: str) -> str:
+        known = list(Device.objects.measured().values_list("name", flat=True))
+        if name and name not in known:
+            raise serializers.ValidationError(f"Nothing is predicted for this device. Measured are: {', '.join(known) or 'none'}.")
+        return name
 
     @staticmethod
     def value(data: dict[str, Any]) -> Constraints:
@@ -34,6 +44,9 @@ class SearchPlanSerializer(StrictSerializer):
 
     sample_set = serializers.IntegerField(min_value=1, max_value=BIG)
     constraints = ConstraintsSerializer(required=False)
+    n_samples = serializers.IntegerField(
+        min_value=1, max_value=settings.SEARCH_MAX_SAMPLES, required=False, allow_null=True, help_text="Left out: all samples."
+    )
 
 
 class MetricSerializer(StrictSerializer):
@@ -59,10 +72,6 @@ class SearchCreateSerializer(SearchPlanSerializer):
         max_length=50,
         help_text="Left out: the default ones.",
     )
-    n_samples = serializers.IntegerField(
-        min_value=1, max_value=settings.SEARCH_MAX_SAMPLES, required=False, allow_null=True, help_text="Left out: all samples."
-    )
-
     metric = MetricSerializer(required=False, help_text="Left out: accuracy.")
     drop_level = serializers.FloatField(
         min_value=0.0001,
@@ -102,8 +111,20 @@ class RelaxedSerializer(serializers.Serializer[None]):
     nearest = serializers.CharField(allow_blank=True)
 
 
+class ExpectedSerializer(serializers.Serializer[None]):
+    """What the candidates take on the workers' device, one by one over all samples: more than a search takes. low, high: 90 % interval
+    of the seconds. memory_bytes: of the largest. known: how many have a prediction; the others are not counted."""
+
+    device = serializers.CharField()
+    seconds = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    memory_bytes = serializers.IntegerField()
+    known = serializers.IntegerField()
+
+
 class PlanAnswerSerializer(serializers.Serializer[None]):
-    """candidates: names of those that would run. relaxed: only where there is none."""
+    """candidates: names of those that would run. relaxed: only where there is none. expected: null where nothing is predicted."""
 
     candidates = serializers.ListField(child=serializers.CharField())
     left_out = serializers.IntegerField()
@@ -111,3 +132,4 @@ class PlanAnswerSerializer(serializers.Serializer[None]):
     label_spaces = LabelSpaceSerializer(many=True)
     excluded = ExclusionSerializer(many=True)
     relaxed = RelaxedSerializer(many=True)
+    expected = ExpectedSerializer(allow_null=True)

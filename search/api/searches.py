@@ -74,7 +74,7 @@ class SearchListView(generics.ListAPIView[Search]):
 
 
 class PlanView(APIView):
-    """Which models a search would run, which not and why; starts nothing."""
+    """Which models a search would run, which not and why, and what that is expected to take; starts nothing."""
 
     scope = "search"
 
@@ -84,7 +84,8 @@ class PlanView(APIView):
         given.is_valid(raise_exception=True)
         data = given.validated_data
         sample_set = sampleset_for_user(request.user, data["sample_set"])
-        found = outlook(api_user(request), sample_set, ConstraintsSerializer.value(data.get("constraints", {})))
+        constraints = ConstraintsSerializer.value(data.get("constraints", {}))
+        found = outlook(api_user(request), sample_set, constraints, data.get("n_samples"))
         answer = {
             "candidates": [str(version.model) for version in found.selection.chosen],
             "left_out": found.left_out,
@@ -92,6 +93,7 @@ class PlanView(APIView):
             "label_spaces": [asdict(space) for space in found.selection.label_spaces],
             "excluded": [item.to_json() for item in found.selection.excluded],
             "relaxed": [asdict(item) for item in found.relaxed],
+            "expected": asdict(found.expected) if found.expected else None,
         }
         return Response(PlanAnswerSerializer(answer).data)
 

@@ -72,8 +72,9 @@ def _form(request: HttpRequest, sample_set: SampleSet, data: QueryDict | None) -
     if not base.chosen and data and data.get("label_key"):
         base = select(user, sample_set, Constraints())
     form = SearchForm(data, sample_set=sample_set, selection=base, choices=ConstraintChoices(base))
-    constraints = form.constraints() if data is not None and form.is_valid() else Constraints(label_key=base.label_key)
-    return form, outlook(user, sample_set, constraints)
+    valid = data is not None and form.is_valid()
+    constraints = form.constraints() if valid else Constraints(label_key=base.label_key)
+    return form, outlook(user, sample_set, constraints, form.cleaned_data["n_samples"] if valid else None)
 
 
 def _context(sample_set: SampleSet, form: SearchForm, found: Outlook) -> dict[str, Any]:

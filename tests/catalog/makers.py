@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from accounts.models import Team, User
 from catalog import services
+from catalog.cost_models import VersionCost
 from catalog.labels import label_key
 from catalog.models import ModelVersion, RegisteredModel, VersionState
 from catalog.probe_models import ProbeAnswers, ProbeSlice
@@ -21,7 +22,7 @@ from catalog.services.models import ModelDetails, model_refresh
 from catalog.services.versions import Reference
 from gpuworker.pipeline import publish
 from gpuworker.pipeline.lease import run_job
-from jobs.models import Job
+from jobs.models import Device, Job
 from uploads.models import Purpose, Upload
 
 LABELS = ["cat", "dog", "fox"]
@@ -193,3 +194,24 @@ def answer_probes(version: ModelVersion, piece: ProbeSlice, right: int, **more: 
     log_probs = np.log(np.eye(len(piece.labels))[said] * 0.9 + 0.03).astype("<f2")
     fields = {"log_probs": log_probs.tobytes(), "judged": piece.n, "correct": right} | more
     return ProbeAnswers.objects.create(version=version, piece=piece, **fields)
+
+
+def give_cost(version: ModelVersion, device: Device, ms: float, *, memory: int = 2_000_000, batch: float | None = None) -> VersionCost:
+    """A prediction as rows only: half to double, and per sample in a batch a quarter unless told otherwise."""
+    each = ms / 4 if batch is None else batch
+    return VersionCost.objects.create(
+        version=version,
+        device=device,
+        latency_ms=ms,
+        low_ms=ms / 2,
+        high_ms=ms * 2,
+        batch_ms=each,
+        batch_low_ms=each / 2,
+        batch_high_ms=each * 2,
+        memory_bytes=memory,
+        batch_memory_bytes=2 * memory,
+    )
+
+
+def measured_device(name: str = "Small board, 1 thread", **fields: Any) -> Device:
+    return Device.objects.create(name=name, cost={"curves": {}}, measured=timezone.now(), **fields)

@@ -15,7 +15,7 @@ from search.models import SampleSet, Search
 from tests.conftest import client_for
 from tests.search.factories import make_sampleset, make_search, make_version, run
 
-BASELINES = {"board": 13, "updates": 8, "plots": 6, "plan": 5, "samples": 7, "csv": 4, "search list": 4, "sample list": 5}
+BASELINES = {"board": 14, "updates": 8, "plots": 6, "plan": 5, "samples": 7, "csv": 4, "search list": 4, "sample list": 5}
 
 
 @pytest.fixture

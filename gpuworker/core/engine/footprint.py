@@ -26,10 +26,11 @@ from gpuworker.core.engine.work import AMOUNTS
 from gpuworker.core.errors import UserError
 from gpuworker.core.program.model import Program
 from gpuworker.core.program.ops.kind import DTYPES
+from gpuworker.core.specs import FORECAST_BATCH
 
 VERSION = 1
 """Of the document and of how it is worked out: another one means that models are analysed again."""
-BATCHES = (1, 32)
+BATCHES = (1, FORECAST_BATCH)
 _ROOM = 1 << 50  # bytes: memory is to be told, not to be kept to
 _MOST = 20_000  # different entries in all, and how often one occurs
 _LARGEST = 1e18

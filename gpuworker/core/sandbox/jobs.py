@@ -11,7 +11,7 @@ import torch
 
 from gpuworker.core import formats, modalities
 from gpuworker.core.sandbox.contract import Job, Reply, Request, State
-from gpuworker.core.work import execution, models, planned, samples
+from gpuworker.core.work import execution, footprints, models, planned, samples
 
 
 def ping(state: State, request: Request) -> Reply:
@@ -42,4 +42,5 @@ JOBS: dict[str, Job] = {
     "make_plan": planned.make_plan,
     "run_plan": planned.run_plan,
     "calibrate_costs": planned.calibrate_costs,
+    "model_footprint": footprints.model_footprint,
 }

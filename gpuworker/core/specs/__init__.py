@@ -6,6 +6,7 @@ the package of the same name (`scorers/`, `modalities/`, `formats/`, `signatures
 
 from __future__ import annotations
 
+from gpuworker.core.specs.forecasts import FORECAST_BATCH
 from gpuworker.core.specs.formats import FORMATS, FormatSpec
 from gpuworker.core.specs.modalities import MODALITIES, ModalitySpec
 from gpuworker.core.specs.scorers import DROP_LEVEL, FAMILIES, SCORERS, FamilySpec, ScorerSpec
@@ -14,6 +15,7 @@ from gpuworker.core.specs.signatures import SIGNATURES, SignatureSpec
 __all__ = [
     "DROP_LEVEL",
     "FAMILIES",
+    "FORECAST_BATCH",
     "FORMATS",
     "MODALITIES",
     "SCORERS",
