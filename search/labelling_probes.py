@@ -24,7 +24,7 @@ from search.labelling_models import Confirmation, GivenLabel
 from search.models import Search
 
 LEAST_ROWS = 10
-USUAL_SHARE = 0.5  # of the labels that the draw leaves, while there is none to go by
+USUAL_SHARE, WORTH = 0.4, 5  # of the labels, the share that the lot leaves as far as one can tell beforehand; labels that this is worth
 
 
 class CannotGive(UserError):
@@ -73,7 +73,7 @@ def draw_of(found: Round) -> Draw:
     )
     kept = by_lot(chances, [label.item for label in found.labels], found.search.pk)
     rows = tuple(sorted((found.labels[place].item, found.labels[place].label) for place in kept))
-    share = float(chances.mean()) if len(chances) else USUAL_SHARE
+    share = (float(chances.sum()) + USUAL_SHARE * WORTH) / (len(chances) + WORTH)
     return Draw(rows, len(found.labels), max(0, ceil((LEAST_ROWS - len(rows)) / share)))
 
 

@@ -62,13 +62,13 @@ def test_what_is_disputed_or_skipped_does_not_count(alice: User, bob: User, labe
 
 
 def test_too_few_labels_say_how_many_more(alice: User, team: Team, finished: Search) -> None:
-    assert draw_of(round_of(finished)).missing == 2 * LEAST_ROWS
+    assert draw_of(round_of(finished)).missing == LEAST_ROWS / 0.4
     label(finished, alice, range(4))
-    assert draw_of(round_of(finished)).missing == LEAST_ROWS - 4
+    assert draw_of(round_of(finished)).missing == 9, "six more rows, of labels of which (4 + 2) / 9 are expected to stay"
     with pytest.raises(CannotGive, match="too few"):
         confirmation_give(search=finished, team=team, actor=alice)
     page = client_for(alice).get(reverse("search:search_confirm", args=[finished.pk])).content.decode()
-    assert "4 labels leave 4 such samples; 10 are needed: label about 6 more." in page and "give-team" not in page
+    assert "4 labels leave 4 such samples; 10 are needed: label about 9 more." in page and "give-team" not in page
     assert not ProbeSlice.objects.exists()
 
 
