@@ -78,7 +78,8 @@ class SearchCreateSerializer(SearchPlanSerializer):
         max_value=0.5,
         required=False,
         allow_null=True,
-        help_text="A candidate leaves when its chance of coming within one point of the best is under this. Left out: 0.02; null: never.",
+        help_text="A candidate leaves when its chance of coming within one point of the best is under this, and the chance that the best "
+        "is among all who leave at once under half of it. Left out: 0.02; null: never.",
     )
 
     def validate_scorers(self, keys: list[str]) -> list[str]:

@@ -1,14 +1,17 @@
-"""Who may leave the race early: a candidate that has all but no chance of coming within a point of the best."""
+"""Who may leave the race early: candidates that have all but no chance of coming within a point of the best, each and all together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gpuworker.core.ranking.board import Board, order_of
 from gpuworker.core.ranking.standing import DRAWS
 from gpuworker.core.scorers.intervals import wilson
 
 LEAST_RACERS = 8  # a crowd that judges itself needs members
+TOGETHER = 0.5  # share of the level that the chances of all who leave with one rung may add up to: many small ones make a large one
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +32,19 @@ class Left:
 
 
 def leaving(board: Board, rung: int, level: float) -> tuple[Left, ...]:
-    """Those whose chance falls under the level, worst first, as long as 8 stay. Nobody leaves a board that cannot tell."""
+    """Those whose chance falls under the level, worst first, as long as 8 stay and the best is with those that stay: the chance that it
+    is among the others must fall under half the level. Nobody leaves a board that cannot tell."""
     places = board.standing
     if places is None or board.verdict.kind == "cannot_tell":
         return ()
     bounds = [wilson(float(chance), DRAWS)[1] for chance in places.p_close]
-    found = [
-        Left(int(index), rung, board.n, round(bound, 4), level) for index, bound in zip(places.ran, bounds, strict=True) if bound < level
-    ]
-    predicted = dict(zip(places.ran.tolist(), places.mean.tolist(), strict=True))
-    found.sort(key=lambda left: (predicted[left.candidate], left.candidate))
-    return tuple(found[: max(0, len(places.ran) - LEAST_RACERS)])
+    hopeless = sorted(
+        (place for place, bound in enumerate(bounds) if bound < level), key=lambda place: (places.mean[place], places.ran[place])
+    )
+    together = np.logical_or.accumulate(places.won[:, hopeless], axis=1).mean(0)
+    safe = sum(wilson(float(chance), DRAWS)[1] < TOGETHER * level for chance in together)
+    gone = hopeless[: max(0, min(safe, len(places.ran) - LEAST_RACERS))]
+    return tuple(Left(int(places.ran[place]), rung, board.n, round(bounds[place], 4), level) for place in gone)
 
 
 def without(board: Board, gone: tuple[Left, ...]) -> Board:

@@ -21,7 +21,8 @@ class Standing:
     """ran: (M,) candidate indexes. better: (M, M) true where the row's candidate is separably better. p_best: (M,).
     p_close: (M,) probability of coming within one point of the best, from above where errors have heavy tails.
 
-    mean: (M,) predictions. joint_right, agreement: (M, M) shares over the samples, None without a consensus.
+    won: (DRAWS, M) whom such draws make the best, copies together. mean: (M,) predictions. joint_right, agreement: (M, M) shares over
+    the samples, None without a consensus.
     """
 
     ran: NDArray[np.int64]
@@ -29,6 +30,7 @@ class Standing:
     better: NDArray[np.bool_]
     p_best: F64
     p_close: F64
+    won: NDArray[np.bool_]
     joint_right: F64 | None
     agreement: F64 | None
 
@@ -60,19 +62,20 @@ def standing(
     return Standing(ran, mean, better, *_chances(mean, covariance, tail), joint_right, agreement)
 
 
-def _chances(mean: F64, covariance: F64, tail: float) -> tuple[F64, F64]:
+def _chances(mean: F64, covariance: F64, tail: float) -> tuple[F64, F64, NDArray[np.bool_]]:
     """Shares of draws from N(mean, covariance) that each candidate wins, ties sharing the win, and of draws `tail` times as wide in which
-    it comes within one point."""
+    it comes within one point; and who wins each of the latter."""
     # Drawn best first, so that the order of the candidates does not move the figures.
     order = np.argsort(-mean, kind="stable")
     scale, axes = np.linalg.eigh(covariance[np.ix_(order, order)])
     root = (axes * np.sqrt(np.maximum(scale, 0.0))) @ axes.T
     noise = np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root
-    won, wide = _gap(mean[order] + noise) <= EQUAL, _gap(mean[order] + tail * noise)
-    best, close = np.empty(len(mean)), np.empty(len(mean))
-    best[order] = (won / won.sum(1, keepdims=True)).mean(0)
+    first, wide = _gap(mean[order] + noise) <= EQUAL, _gap(mean[order] + tail * noise)
+    best, close, won = np.empty(len(mean)), np.empty(len(mean)), np.empty(wide.shape, np.bool_)
+    best[order] = (first / first.sum(1, keepdims=True)).mean(0)
     close[order] = (wide <= CLOSE).mean(0)
-    return best, close
+    won[:, order] = wide <= EQUAL
+    return best, close, won
 
 
 def _gap(draws: F64) -> F64:

@@ -245,4 +245,4 @@ SCORERS: dict[str, ScorerSpec] = {spec.key: spec for spec in (
 # fmt: on
 
 DROP_LEVEL = 0.02
-"""A candidate whose chance of coming within one point of the best is under this leaves a race."""
+"""A candidate whose chance of coming within one point of the best is under this may leave a race (`ranking.leaving`)."""

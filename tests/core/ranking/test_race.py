@@ -119,6 +119,22 @@ def test_the_chance_of_being_close_counts_those_within_a_point():
     assert wide.p_best.tolist() == pair.p_best.tolist()
 
 
+def test_many_small_chances_of_being_best_make_a_large_one():
+    """Of 29 candidates 21 lie 2.6 deviations behind eight that are alike: each has hardly a chance, all together have one in eight."""
+    mean, ran = np.array([0.8] * 8 + [0.7] * 21), np.arange(29)
+    alike = np.full((8, 8), 0.9999 * 0.0014) + np.eye(8) * 0.0001 * 0.0014
+    covariance = np.diag(np.full(29, 0.0014))
+    covariance[:8, :8] = alike
+    places = standing(ran, mean, covariance, None, None)
+    found = replace(board(racers().target, racers().candidates), standing=places)
+    assert places.won[:, 8:].any(1).mean() > 0.05
+    few = leaving(found, 1, 0.1)
+    assert 0 < len(few) < 21
+    gone = [left.candidate for left in few]
+    assert places.won[:, gone].any(1).mean() < 0.05
+    assert all(places.p_close[place] < 0.1 for place in range(8, 29)), "each by itself might leave"
+
+
 @pytest.mark.parametrize("cut", (1, 12, 19, 20, 22, 30, 36, 44))
 def test_a_race_that_was_cut_off_ends_as_an_undisturbed_one(cut):
     """Cut after any event; what was kept: predictions, failures, and with every board its rung and the rows that left."""
