@@ -18,7 +18,7 @@ from catalog.storage import blob_path, incoming_folder, probes_path, reference_f
 from gpuworker.core.errors import FormatRefused, SpecError
 from gpuworker.core.modalities.batches import load_batch
 from gpuworker.core.probesets.selection import kept_rows
-from gpuworker.pipeline import publish, reference, sandboxed
+from gpuworker.pipeline import publish, sandboxed, slices
 from gpuworker.pipeline.arrays import load_arrays
 from gpuworker.pipeline.lease import Cancelled, Lease, run_job
 from jobs.models import Job, JobState
@@ -147,7 +147,7 @@ def test_raw_reference_rows_are_gone_from_the_disk(team: Team, alice: User) -> N
 
 
 def test_probes_keep_a_capped_labelled_slice_until_withdrawn(team: Team, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "kept_rows", lambda labels, hashes: kept_rows(labels, hashes, most=12))
+    monkeypatch.setattr(slices, "kept_rows", lambda labels, hashes: kept_rows(labels, hashes, most=12))
     version = check(
         make_version(make_model(team, alice), alice, reference=reference_bytes(), choice={"choice": ReferenceSample.Choice.PROBES})
     )
