@@ -117,7 +117,7 @@ def _set(place: int, value: Any) -> Callable[[dict[str, Any]], None]:
         _set(2, 10**9),
         _set(3, 10**9),
         lambda document: document["batches"][0]["pieces"][0][1].extend([_entry(document)] * 15_000 * 2),
-        lambda document: document["batches"][1]["pieces"].extend(document["batches"][0]["pieces"] * 20_000),
+        lambda document: document["batches"][1]["pieces"].extend(document["batches"][0]["pieces"] * 15_000),
     ],
 )  # fmt: skip
 def test_what_no_engine_writes_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
