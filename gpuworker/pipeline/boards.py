@@ -32,7 +32,7 @@ def prior_save(
         candidate.prior_rank = scores[index].position
         candidate.prior_scores = _estimates(scores[index].estimates)
         candidate.why = scores[index].why[:400]
-    Candidate.objects.bulk_update(candidates, ["position", "prior_rank", "prior_scores", "why"])
+    Candidate.objects.write(candidates, ["position", "prior_rank", "prior_scores", "why"])
     event_add(
         search,
         "prior",
@@ -59,7 +59,7 @@ def board_save(search: Search, candidates: Sequence[Candidate], scored: Board, s
             _fill(candidate, row, search.n_samples, samples)
         if before != {name: getattr(candidate, name) for name in ROW_FIELDS}:
             changed.append(candidate)
-    Candidate.objects.bulk_update(changed, ROW_FIELDS)
+    Candidate.objects.write(changed, ROW_FIELDS)
     moved = {pk for pk, rank in shown_ranks(candidates).items() if ranks.get(pk) != rank}
     stage = "Ranking done" if samples >= search.n_samples else f"Running candidates: {samples} of {search.n_samples} samples seen by all"
     fields: dict[str, Any] = {"verdict": _verdict(search, candidates, scored), "samples_done": samples, "stage": stage, "rungs_done": rungs}

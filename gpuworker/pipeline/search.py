@@ -306,7 +306,7 @@ class SearchRun:
             candidate.samples_done, candidate.seconds = stop, candidate.seconds + item.seconds
         with self.lease.write():
             PredictionChunk.objects.bulk_create(chunks)
-            Candidate.objects.bulk_update({chunk.candidate for chunk in chunks}, ["samples_done", "seconds"])
+            Candidate.objects.write({self.candidates[item.index] for item in made}, ["samples_done", "seconds"])
             self.search.compute_seconds += sum(item.seconds for item in made)
             Search.objects.filter(pk=self.search.pk).update(compute_seconds=self.search.compute_seconds)
 
