@@ -41,7 +41,7 @@ def labelled_search_for_user(user: User | AnonymousUser, pk: int) -> Search:
 def candidate_for_user(user: User | AnonymousUser, search_pk: int, pk: int) -> Candidate:
     """A candidate of a search the person may see. Raises Http404."""
     search = search_for_user(user, search_pk)
-    found = Candidate.objects.filter(search=search, pk=pk).select_related("version__model__team").first()
+    found = search.candidates.taking(search.device).filter(pk=pk).select_related("version__model__team").first()
     if found is None:
         raise Http404("No such candidate.")
     return found

@@ -11,11 +11,12 @@ from typing import Self, TypeVar
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Team, User
+from catalog.cost_models import VersionCost
 from catalog.models import ModelVersion, modality_choices
 from search import labelling_models  # noqa: F401  (Django finds an app's tables through this module)
 
@@ -185,6 +186,11 @@ class Search(models.Model):
     def is_live(self) -> bool:
         return self.state in (SearchState.QUEUED, SearchState.RUNNING)
 
+    @property
+    def device(self) -> str:
+        """Name of the device that was asked about, "" for none."""
+        return str(self.constraints.get("device") or "")
+
 
 class SearchPlan(models.Model):
     """How the candidates of a search run as one. Apart from the search's row, since it grows with their number."""
@@ -220,6 +226,14 @@ class CandidateQuerySet(models.QuerySet["Candidate"]):
         rows = sorted(candidates, key=attrgetter("pk"))
         self.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=fields)
 
+    def taking(self, device: str) -> Self:
+        """With `latency_ms` and `memory_bytes` of one sample: predicted for the device of that name, without one as measured."""
+        names = ("latency_ms", "memory_bytes")
+        if not device:
+            return self.annotate(**{name: F(f"version__{name}") for name in names})
+        costs = VersionCost.objects.filter(version=OuterRef("version"), device__name=device)
+        return self.annotate(**{name: Subquery(costs.values(name)[:1]) for name in names})
+
 
 class Candidate(models.Model):
     """One model version in one search. `updated_seq` is the event that last changed the row, so a browser that
@@ -248,6 +262,9 @@ class Candidate(models.Model):
     error_detail = models.TextField(blank=True)
     error_fix = models.TextField(blank=True)
     updated_seq = models.BigIntegerField(default=0)
+
+    latency_ms: float | None  # of `CandidateQuerySet.taking`
+    memory_bytes: int | None
 
     objects = CandidateQuerySet.as_manager()
 

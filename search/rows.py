@@ -78,7 +78,7 @@ class RowView:
 
 def board_candidates(search: Search) -> QuerySet[Candidate]:
     """Candidates in the board's order with all that a row shows, in one query; the large columns of versions stay behind."""
-    rows = search.candidates.select_related("version__model__team").order_by("position", "pk")
+    rows = search.candidates.taking(search.device).select_related("version__model__team").order_by("position", "pk")
     return rows.defer("version__program", "version__facts", "version__spec")
 
 
@@ -96,7 +96,10 @@ def grade_of(spec: ScorerSpec) -> Literal["prior", "predicted"]:
 
 def board_columns(search: Search) -> tuple[Column, ...]:
     named = f"Predicted {predicted_name(search)}"
-    base = (replace(column, label=named) if column.key == "predicted" else column for column in BASE_COLUMNS)
+    base = [replace(column, label=named) if column.key == "predicted" else column for column in BASE_COLUMNS]
+    if search.device:
+        told = dict.fromkeys(("latency", "memory"), f"Of one sample, predicted for {search.device}")
+        base = [replace(column, help=told.get(column.key, column.help)) for column in base]
     return (*base, *scorer_columns(search))
 
 

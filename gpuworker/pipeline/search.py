@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -107,13 +108,13 @@ class SearchRun:
         self._read_views()
 
     def _read_views(self) -> None:
-        arrays, probes = load_arrays(self.search.sample_set.signature), self.grounds.probes
+        arrays, probes, saved = load_arrays(self.search.sample_set.signature), self.grounds.probes, self._saved()
         # Settled once, so that every board of this run shares what was worked out between samples and probes.
         self.target = settle(TargetView(self.search.n_samples, arrays, self.grounds.features, probes.view if probes else None))
         self.views = [
             CandidateView(
                 _signature_of(candidate, self.search.labels),
-                self._known(candidate),
+                saved.get(candidate.pk),
                 probes.of(candidate.version_id) if probes else None,
                 probes.sources.get(candidate.version_id, ()) if probes else (),
             )
@@ -346,18 +347,18 @@ class SearchRun:
             board_save(self.search, self.candidates, scored, done, rungs=max(rung, self.search.rungs_done))
             self.lease.job.report_progress(share, self.search.stage)
 
-    def _known(self, candidate: Candidate) -> NDArray[np.float32] | None:
-        """What an earlier attempt saved: the chunks from 0 without a gap."""
-        parts: list[NDArray[np.float32]] = []
-        end = 0
-        for chunk in candidate.chunks.order_by("start"):
-            if chunk.start != end:
-                break
-            rows = np.frombuffer(bytes(chunk.log_probs), "<f2").reshape(chunk.stop - chunk.start, len(self.search.labels))
-            parts.append(rows.astype(np.float32))
-            end = chunk.stop
-        candidate.samples_done = end
-        return np.concatenate(parts) if parts else None
+    def _saved(self) -> dict[int, NDArray[np.float32]]:
+        """What an earlier attempt saved, by candidate: the chunks from 0 without a gap."""
+        parts: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
+        ends: Counter[int] = Counter()
+        for chunk in PredictionChunk.objects.filter(candidate__search=self.search).order_by("candidate_id", "start").iterator():
+            if chunk.start == ends[chunk.candidate_id]:
+                rows = np.frombuffer(bytes(chunk.log_probs), "<f2").reshape(chunk.stop - chunk.start, len(self.search.labels))
+                parts[chunk.candidate_id].append(rows.astype(np.float32))
+                ends[chunk.candidate_id] = chunk.stop
+        for candidate in self.candidates:
+            candidate.samples_done = ends[candidate.pk]
+        return {pk: np.concatenate(own) for pk, own in parts.items()}
 
 
 def _signature_of(candidate: Candidate, search_labels: list[str]) -> dict[str, NDArray[np.generic]]:

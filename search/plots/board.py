@@ -24,7 +24,11 @@ NAMES = 26
 def board_plots(search: Search) -> list[Plot]:
     """All of them, also those without anything to show yet."""
     rows, metric = list(board_candidates(search)), predicted_name(search)
-    return [interval_plot(rows, metric), frontier_plot(rows, metric), agreement_plot(answers_of(search, leaders(search, AGREEMENT)))]
+    return [
+        interval_plot(rows, metric),
+        frontier_plot(rows, metric, search.device),
+        agreement_plot(answers_of(search, leaders(search, AGREEMENT))),
+    ]
 
 
 def interval_plot(candidates: Sequence[Candidate], metric: str) -> Plot:
@@ -67,7 +71,7 @@ def _interval(row: Candidate) -> str:
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Candidates that no other beats in both prediction and latency, the fastest first."""
-    known = sorted(_placed(candidates), key=lambda row: (row.version.latency_ms or 0.0, -(row.predicted or 0.0)))
+    known = sorted(_placed(candidates), key=lambda row: (row.latency_ms or 0.0, -(row.predicted or 0.0)))
     kept: list[Candidate] = []
     for row in known:
         if not kept or (row.predicted or 0.0) > (kept[-1].predicted or 0.0):
@@ -76,14 +80,14 @@ def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _placed(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [row for row in candidates if row.predicted is not None and row.version.latency_ms]
+    return [row for row in candidates if row.predicted is not None and row.latency_ms]
 
 
-def frontier_plot(candidates: Sequence[Candidate], metric: str) -> Plot:
+def frontier_plot(candidates: Sequence[Candidate], metric: str, device: str = "") -> Plot:
     """The predicted metric against latency per sample (logarithmic), with the line of those worth a choice."""
     known, best = _placed(candidates), frontier(candidates)
     on_line = {row.pk for row in best}
-    times = [row.version.latency_ms or 0.0 for row in known]
+    times = [row.latency_ms or 0.0 for row in known]
     low_ms, high_ms = (min(times) * 0.8, max(times) * 1.25) if times else (0.1, 10.0)
     low, high = padded_share_range([row.predicted or 0.0 for row in known])
     height, left, right = 320, 48, WIDTH - EDGE
@@ -95,31 +99,29 @@ def frontier_plot(candidates: Sequence[Candidate], metric: str) -> Plot:
     marks += [Mark("line", "ax", x(tick), 16, x(tick), floor) for tick in grid]
     marks += [Mark("text", "tick", x(tick), floor + 16, label=f"{tick:.3g}", anchor="middle") for tick in grid]
     marks.append(Mark("text", "axis-title", (left + right) / 2, height - 8, label="milliseconds per sample", anchor="middle"))
-    dots = {row.pk: (x(row.version.latency_ms or 0.0), y(row.predicted or 0.0)) for row in known}
+    dots = {row.pk: (x(row.latency_ms or 0.0), y(row.predicted or 0.0)) for row in known}
     line = [dots[row.pk] for row in best]
     if len(line) > 1:
         marks.append(Mark("poly", "mark-line frontier", points=points([dot[0] for dot in line], [dot[1] for dot in line])))
     for row in known:
-        said = f"{row.version.model.title}: {percent(row.predicted)}, {row.version.latency_ms:.3g} ms"
+        said = f"{row.version.model.title}: {percent(row.predicted)}, {row.latency_ms:.3g} ms"
         css, radius = ("mark", 5.0) if row.pk in on_line else ("mark other", 4.0)
         marks.append(Mark("dot", css, *dots[row.pk], radius, label=said))
     names = [(*dots[row.pk], short(row.version.model.title, NAMES)) for row in reversed(best)]
     marks += place_labels(names, list(dots.values()), line, Box(left, 4, right, floor))
     missing = len(candidates) - len(known)
+    latency = f"Latency is predicted for {device}." if device else "Latency was measured when each model was published."
     return Plot(
         "frontier",
         f"Predicted {metric} against latency",
-        "On the line: nothing is both faster and predicted better. Latency was measured when each model was published.",
+        f"On the line: nothing is both faster and predicted better. {latency}",
         WIDTH,
         height,
         tuple(marks),
         ("Model", f"Predicted {metric}", "Latency", "On the frontier"),
-        tuple(
-            (r.version.model.title, percent(r.predicted), f"{r.version.latency_ms:.3g} ms", "yes" if r.pk in on_line else "no")
-            for r in known
-        ),
+        tuple((r.version.model.title, percent(r.predicted), f"{r.latency_ms:.3g} ms", "yes" if r.pk in on_line else "no") for r in known),
         legend=(("mark", "on the frontier"), ("mark other", "others")),
-        note=f"{missing} without a prediction or a measured latency are left out." if missing else "",
+        note=f"{missing} without a prediction or a latency are left out." if missing else "",
     )
 
 

@@ -19,12 +19,14 @@ from jobs.models import Device, Worker
 from search.candidates import outlook
 from search.constraints import BadConstraints, Constraints
 from search.costs import MIB, Expected
+from search.exports import board_rows
 from search.models import SampleSet, Search
+from search.plots.board import board_plots
 from search.selection import TOO_LARGE, select
 from search.services import CannotSearch, search_rerun, search_start
 from tests.catalog.makers import give_cost, measured_device
 from tests.conftest import api_for, client_for
-from tests.search.factories import make_sampleset, make_version
+from tests.search.factories import make_sampleset, make_search, make_version, run
 from tests.search.test_pages import text
 from tests.search.test_selection import names, reason, reasons
 
@@ -249,3 +251,18 @@ def test_queries_do_not_grow(alice: User, team: Team, samples: SampleSet, board:
         give_cost(make_version(alice, team, f"m{number}"), board, 1.0)
         at_work(measured_device(f"d{number}"), f"worker-{number}")
     assert count() == before <= 6
+
+
+def test_board_report_and_plots_tell_what_the_device_takes(alice: User, samples: SampleSet, models: dict[str, ModelVersion]) -> None:
+    versions = [models[name] for name in ("fast", "slow", "unknown")]
+    plain, asked = (run(make_search(alice, samples, versions, constraints=limits)) for limits in ({}, {"device": BOARD}))
+    assert [row["latency_ms"] for row in board_rows(plain)] == [2.0, 2.0, 2.0]
+    assert [row["latency_ms"] for row in board_rows(asked)] == [4.0, 40.0, None]
+    assert [row["memory_bytes"] for row in board_rows(asked)] == [2_000_000, 9_000_000, None]
+    frontier = board_plots(asked)[1]
+    assert [cells[2] for cells in frontier.rows] == ["4 ms", "40 ms"] and BOARD in frontier.description
+    page = client_for(alice).get(asked.get_absolute_url())
+    assert b"predicted for A small board" in page.content and "40 ms" in text(page)
+    slow = asked.candidates.get(version=models["slow"])
+    drawer = text(client_for(alice).get(reverse("search:search_row", args=[asked.pk, slow.pk])))
+    assert "40 ms predicted for A small board" in drawer
