@@ -181,7 +181,10 @@ class SearchForm(forms.Form):
         required=False,
         choices=DROPS,
         initial=str(DROP_LEVEL),
-        help_text=_("A model leaves when its chance of coming within one point of the best falls under this. Eight stay at least."),
+        help_text=_(
+            "A model leaves when its chance of coming within one point of the best falls under this, and the best is "
+            "all but surely among those that stay. Eight stay at least."
+        ),
     )
     scorers = forms.MultipleChoiceField(label=_("Scorers"), required=False, widget=forms.CheckboxSelectMultiple)
 

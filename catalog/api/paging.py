@@ -17,10 +17,18 @@ from jobs.models import Device
 def chosen_device(request: Request) -> Device | None:
     """The measured device that `device` names; None where it is left out."""
     name = request.query_params.get("device", "")
-    found = Device.objects.measured().filter(name=name.replace("\0", "")).first() if name else None
-    if name and found is None:
+    try:
+        return device_named(name) if name else None
+    except serializers.ValidationError as error:
+        raise serializers.ValidationError({"device": error.detail}) from error
+
+
+def device_named(name: str) -> Device:
+    """A measured device. Raises ValidationError with the names there are."""
+    found = Device.objects.measured().filter(name=name.replace("\0", "")).first()
+    if found is None:
         known = ", ".join(Device.objects.measured().values_list("name", flat=True)) or "none"
-        raise serializers.ValidationError({"device": [f"Nothing is predicted for this device. Measured are: {known}."]})
+        raise serializers.ValidationError(f"Nothing is predicted for this device. Measured are: {known}.")
     return found
 
 

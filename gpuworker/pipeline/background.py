@@ -7,6 +7,8 @@ from gpuworker.pipeline.lease import GivesWay
 from jobs.dispatch import MEASURE_DEVICE
 from jobs.models import Job, JobQuerySet, JobState
 
+BROKEN = "Something broke on our side; the operator finds the cause in the worker's log."
+"""Kept in place of a result that a fault of ours prevented; the next worker that starts tries again."""
 BACKGROUND = (PROBE_RUN, CALIBRATE, VERSION_COSTS, MEASURE_DEVICE)  # nobody waits for these
 
 

@@ -23,7 +23,7 @@ from gpuworker.core.engine.footprint import VERSION, Footprint, Forecast, foreca
 from gpuworker.core.errors import UserError
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.pipeline import sandboxed
-from gpuworker.pipeline.background import give_way
+from gpuworker.pipeline.background import BROKEN, give_way
 from gpuworker.pipeline.devices import cost_of, this_device
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion
@@ -31,7 +31,6 @@ from jobs.models import Device, JobState
 
 log = logging.getLogger(__name__)
 BATCH = 500
-BROKEN = "Something broke on our side; the operator finds the cause in the worker's log."
 Priced = Sequence[tuple[Device, CostModel]]
 
 

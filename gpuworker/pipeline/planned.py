@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.conf import settings
 from numpy.typing import NDArray
 
 from gpuworker.core.engine.plan import Plan
 from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.sandbox import Reply, SandboxDefect
 from gpuworker.pipeline.sandboxed import MIB, PlanGone, RunnableVersion, Runner, device
+from search.costs import sandbox_bytes
 
 CHUNK = 256
 STEP_SECONDS = 0.25  # after so long the child comes back with what it has
@@ -43,7 +43,7 @@ def fitting(versions: Sequence[RunnableVersion]) -> list[int]:
     """
     packs: set[str] = set()
     seen: set[str] = set()
-    memory, held, taken = settings.SANDBOX_MEMORY_MB * MIB, 0, []
+    memory, held, taken = sandbox_bytes(), 0, []
     for index, version in enumerate(versions):
         more = {place["key"]: int(place["nbytes"]) for place in version.places if place["key"] not in seen}
         files, size = {place["pack"] for place in version.places} - packs, sum(more.values())
@@ -78,7 +78,7 @@ class PlannedRun:
         options: dict[str, Any] = {
             "device": device(),
             "chunk": CHUNK,
-            "budget": max(settings.SANDBOX_MEMORY_MB * MIB - bytes_held - APART, 64 * MIB),
+            "budget": max(sandbox_bytes() - bytes_held - APART, 64 * MIB),
         }
         if exact:
             options |= {"layout": "plain", "widths": (1,)}

@@ -23,7 +23,7 @@ from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
 from gpuworker.core.probesets.selection import HASH_BYTES, common_rows
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.pipeline import sandboxed
-from gpuworker.pipeline.background import give_way
+from gpuworker.pipeline.background import BROKEN, give_way
 from gpuworker.pipeline.calibration import calibrations_start
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
@@ -31,7 +31,6 @@ from jobs.models import LIVE, Job, JobState
 
 log = logging.getLogger(__name__)
 CHUNK = 256
-BROKEN = "Something broke on our side; the operator finds the cause in the worker's log."
 
 
 def version_answer(lease: Lease, version: ModelVersion, hashes: NDArray[np.uint8] | None) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
+from catalog.api.paging import device_named
 from gpuworker.core.specs import SCORERS
-from jobs.models import Device
 from search.api.sampleset_serializers import BIG, StrictSerializer
 from search.constraints import Constraints
 from search.metrics import CHOICES, MOST_LABELS
@@ -29,10 +29,7 @@ class ConstraintsSerializer(StrictSerializer):
     device = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
     def validate_device(self, name: str) -> str:
-        known = list(Device.objects.measured().values_list("name", flat=True))
-        if name and name not in known:
-            raise serializers.ValidationError(f"Nothing is predicted for this device. Measured are: {', '.join(known) or 'none'}.")
-        return name
+        return device_named(name).name if name else ""
 
     @staticmethod
     def value(data: dict[str, Any]) -> Constraints:

@@ -14,6 +14,7 @@ from django.conf import settings
 from accounts.models import Team, User
 from catalog.models import ModelVersion
 from gpuworker.pipeline.sandboxed import Runner
+from gpuworker.pipeline.search import SearchRun
 from jobs.models import Job, JobState
 from jobs.services import job_cancel, job_retry
 from search.constraints import Constraints
@@ -277,3 +278,17 @@ def test_a_failed_search_that_is_taken_up_again_shows_no_old_error(models: list[
     assert work(job_retry(job=job)).state == JobState.SUCCEEDED
     search.refresh_from_db()
     assert (search.state, search.error_title, search.error_fix) == (SearchState.FINISHED, "", "")
+
+
+def test_what_lies_behind_a_gap_counts_for_nothing(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    """Rows are known from the first sample on: a chunk without those before it would stand in the wrong place."""
+    search = search_start(owner=alice, sample_set=shots)
+    first, second = search.candidates.order_by("pk")[:2]
+    rows = np.zeros((32, len(search.labels)), "<f2").tobytes()
+    for candidate, start in ((first, 32), (second, 0), (second, 32), (second, 96)):
+        PredictionChunk.objects.create(candidate=candidate, start=start, stop=start + 32, log_probs=rows, seconds=0.1)
+    run = SearchRun(None, search)  # type: ignore[arg-type]  # nothing runs
+    known = {row.pk: (row.samples_done, view.log_probs) for row, view in zip(run.candidates, run.views, strict=True)}
+    assert known[first.pk] == (0, None)
+    done, kept = known[second.pk]
+    assert done == 64 and kept is not None and kept.shape == (64, len(search.labels))
