@@ -211,8 +211,7 @@ def test_fitting_counts_a_tensor_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     trunk = ("trunk", "a", 400)
     versions = [version(trunk, ("h1", "a", 50)), version(trunk, ("h2", "b", 50)), version(("other", "c", 200)), version(trunk)]
-    monkeypatch.setattr(settings, "SANDBOX_MEMORY_MB", 1)
-    monkeypatch.setattr(planned, "MIB", 1000)
+    monkeypatch.setattr(planned, "sandbox_bytes", lambda: 1000)
     assert planned.fitting(versions) == [0, 1, 3]
 
 
