@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpuworker.core.probes.panel import Panel, Posterior
+from gpuworker.core.probes.panel import Panel, Posterior, panel_of
 from gpuworker.core.probes.space import ProbeSpace, competence, fit_space
 from gpuworker.core.probes.vicinity import Vicinity, settle, vicinity_of
 
-__all__ = ["Panel", "Posterior", "ProbeSpace", "Vicinity", "competence", "fit_space", "settle", "vicinity_of"]
+__all__ = ["Panel", "Posterior", "ProbeSpace", "Vicinity", "competence", "fit_space", "panel_of", "settle", "vicinity_of"]

@@ -75,8 +75,13 @@ class Panel:
         self.vicinity = vicinity
         self.n_labels = n_labels
         self._answers = answers
-        self._publishers = publishers or [()] * len(answers)
+        self._publishers = list(publishers or [()] * len(answers))
         self.probe_votes = np.array([table.argmax(1) for table in answers], dtype=np.int64).reshape(len(answers), expected[0])
+
+    def is_of(self, answers: Sequence[NDArray[np.floating[Any]]], n_labels: int, publishers: Sequence[tuple[int, ...]]) -> bool:
+        """Whether it was built from these very tables."""
+        same = len(answers) == len(self._answers) and all(new is own for new, own in zip(answers, self._answers, strict=True))
+        return same and n_labels == self.n_labels and list(publishers) == self._publishers
 
     @cached_property
     def right(self) -> F32:
@@ -153,6 +158,22 @@ class Panel:
         shares = self.shares(votes)
         by_votes = shifted(softmax(evidence, axis=1), self.source, shares)
         return Posterior(linear, near, shifted(stack, self.source, shares), by_votes, shares)
+
+
+def panel_of(
+    vicinity: Vicinity,
+    answers: Sequence[NDArray[np.floating[Any]]],
+    n_labels: int,
+    publishers: Sequence[tuple[int, ...]],
+) -> Panel:
+    """As `Panel`, kept with the vicinity until another is asked for: most of what it works out does not change as predictions come in.
+
+    Tables are known again by being the same objects.
+    """
+    kept = vicinity.panel
+    if kept is None or not kept.is_of(answers, n_labels, publishers):
+        kept = vicinity.panel = Panel(vicinity, answers, n_labels, publishers)
+    return kept
 
 
 def _side_by_side(tables: Sequence[NDArray[np.floating[Any]]]) -> F32:

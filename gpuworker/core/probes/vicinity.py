@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from scipy.sparse import csr_array
 from gpuworker.core.probes.algebra import F32, F64, Logistic, logistic
 from gpuworker.core.probes.space import SMOOTHING, ProbeSpace, fit_space
 from gpuworker.core.protocols import ProbeView, TargetView
+
+if TYPE_CHECKING:
+    from gpuworker.core.probes.panel import Panel
 
 NEIGHBOURS = 20
 MOST_WEIGHT = 20.0
@@ -40,6 +44,7 @@ class Vicinity:
         self.features = features
         self.probes = probes
         self._space = space
+        self.panel: Panel | None = None  # the last one that `panel_of` made
 
     @cached_property
     def space(self) -> ProbeSpace:

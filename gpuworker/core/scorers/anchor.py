@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuworker.core.metrics import ACCURACY, Metric, expected, observed
-from gpuworker.core.probes import Panel, Posterior, Vicinity, vicinity_of
+from gpuworker.core.probes import Panel, Posterior, Vicinity, panel_of, vicinity_of
 from gpuworker.core.probes.calibration import LEAST_SCALE, MEASURED_ON, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, Estimate, TargetView
 from gpuworker.core.scorers.answers import NOT_RUN, Ballots, ballots, told
@@ -129,23 +129,27 @@ class Weighed:
         return Judged(self.found.ran, predicted, opinions, self.posterior, votes, self.probed, metric)
 
 
-def weigh(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots) -> Weighed:
-    """found: `ballots(candidates)`. Raises ValueError where probes and candidates have different labels."""
+def weigh(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, shared: bool = False) -> Weighed:
+    """found: `ballots(candidates)`. shared: whether the vicinity keeps the panel for the next time.
+
+    Raises ValueError where probes and candidates have different labels.
+    """
     n, n_labels = found.votes.shape[1], found.n_labels
     if vicinity.probes.labels.max() >= n_labels:
         raise ValueError("candidates and probes of one search must share one label space")
     tables = [candidates[index].probe_log_probs for index in found.ran]
     probed = np.array([table is not None for table in tables])
     publishers = [candidates[index].publishers for index, known in zip(found.ran, probed, strict=True) if known]
-    panel = Panel(vicinity, [table for table in tables if table is not None], n_labels, publishers)
+    make = panel_of if shared else Panel
+    panel = make(vicinity, [table for table in tables if table is not None], n_labels, publishers)
     posterior = panel.posterior([rows for rows, known in zip(found.log_probs, probed, strict=True) if known], n)
     sources = _sources(posterior, found.votes, n_labels)
     return Weighed(vicinity, found, panel, posterior.leaning(sources["dawid_skene"], len(vicinity.probes.labels)), sources, probed)
 
 
 def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:
-    """As `weigh`, then judged by one metric."""
-    return weigh(vicinity, candidates, found).judged(metric)
+    """As `weigh`, then judged by one metric; the boards of one search share a panel."""
+    return weigh(vicinity, candidates, found, shared=True).judged(metric)
 
 
 def _sources(posterior: Posterior, votes: NDArray[np.int64], n_labels: int) -> dict[str, F64]:
