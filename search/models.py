@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
@@ -221,10 +221,20 @@ OUT_OF_RACE = (CandidateState.FAILED, CandidateState.ELIMINATED)  # the others d
 
 class CandidateQuerySet(models.QuerySet["Candidate"]):
     def write(self, candidates: Iterable[Candidate], fields: Sequence[str]) -> None:
-        """Write these fields of rows that exist, in one statement. As an upsert: `bulk_update` would build a CASE for every field and row,
-        which took longer than all else a search does besides running models."""
+        """Write these fields of rows, in one statement that names nothing else: an upsert would send whole rows, and `bulk_update` builds a
+        CASE for every field and row."""
         rows = sorted(candidates, key=attrgetter("pk"))
-        self.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=fields)
+        if not rows:
+            return
+        named = [field for field in self.model._meta.concrete_fields if field.name in fields]
+        quote = connection.ops.quote_name
+        table, columns = quote(self.model._meta.db_table), [quote(field.attname) for field in named]
+        told = ", ".join(f"{name} = v.{name}::{field.db_type(connection)}" for name, field in zip(columns, named, strict=True))
+        values = [[row.pk, *(field.get_db_prep_save(getattr(row, field.attname), connection) for field in named)] for row in rows]
+        lines = ", ".join([f"({', '.join(['%s'] * (1 + len(named)))})"] * len(rows))
+        statement = f"UPDATE {table} AS c SET {told} FROM (VALUES {lines}) AS v(id, {', '.join(columns)}) WHERE c.id = v.id"  # noqa: S608
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [value for line in values for value in line])
 
     def taking(self, device: str) -> Self:
         """With `latency_ms` and `memory_bytes` of one sample: predicted for the device of that name, without one as measured."""

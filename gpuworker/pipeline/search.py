@@ -162,6 +162,8 @@ class SearchRun:
             except Cancelled:
                 self._save(self._board(), last=True)
                 raise
+        if self.planned is not None:
+            corrections_save(self.planned.costs)
 
     def _race(self) -> Iterator[Event]:
         return rank(
@@ -257,13 +259,6 @@ class SearchRun:
                     yield item
                 elif item.start + len(item.log_probs) >= stop:
                     yield item.index, self._rows(item.index, wanted[item.index], stop)
-        self._learned(planned)
-
-    def _learned(self, planned: PlannedRun) -> None:
-        """What the pieces of the plan took, for the page and for the next plan."""
-        corrections_save(planned.costs)
-        with self.lease.write():
-            SearchPlan.objects.filter(search=self.search).update(worked=planned.worked)
 
     def _alone(self, index: int, stop: int) -> None:
         """One candidate in chunks on a fixed grid, each saved before the next. Raises UserError when it cannot."""
@@ -317,8 +312,10 @@ class SearchRun:
         return known[start:stop]
 
     def _first_board(self) -> None:
-        """Rows appear while the first rung still runs; in later rungs the common prefix has not grown yet."""
-        if self.search.samples_done == 0:
+        """Rows appear while the first rung still runs; in later rungs the common prefix has not grown yet, and once all have rows the
+        rung's own board follows."""
+        waiting = any(candidate.samples_done == 0 for candidate in self.candidates if candidate.state not in OUT_OF_RACE)
+        if self.search.samples_done == 0 and waiting:
             self._save(self._board())
 
     def _fail(self, index: int, error: UserError) -> None:
@@ -345,6 +342,8 @@ class SearchRun:
         share = share_done([(c.state, c.samples_done, c.seconds) for c in self.candidates], self.search.n_samples)
         with self.lease.write(last=last):
             board_save(self.search, self.candidates, scored, done, rungs=max(rung, self.search.rungs_done))
+            if self.planned is not None:  # what its pieces took so far, for the page
+                SearchPlan.objects.filter(search=self.search).update(worked=self.planned.worked)
             self.lease.job.report_progress(share, self.search.stage)
 
     def _saved(self) -> dict[int, NDArray[np.float32]]:

@@ -95,3 +95,17 @@ def test_one_point_is_no_trend(finished: Search) -> None:
     assert row_view(candidate, finished).spark == ""
     candidate.history = [[10, None, None, None], [20, None, None, None]]
     assert row_view(candidate, finished).spark == ""
+
+
+def test_rows_are_written_in_the_named_fields_only(alice: User, samples: SampleSet, versions: list[ModelVersion]) -> None:
+    search = make_search(alice, samples, versions)
+    first, second, gone = rows(search)
+    told = {"atc": {"value": 0.1 + 0.2, "why": '50 %, it\'s "so"'}}
+    first.scores, first.predicted, first.history, first.samples_done = told, 0.1 + 0.2, [[32, 0.3, None, 1.0]], 99
+    second.scores, second.predicted, second.history = {}, None, []
+    Candidate.objects.filter(pk=gone.pk).delete()
+    Candidate.objects.write([gone, first, second], ["history", "predicted", "scores"])
+    found = rows(search)
+    assert [row.pk for row in found] == [first.pk, second.pk], "what was deleted stays so"
+    assert (found[0].scores, found[0].predicted, found[0].history) == (told, 0.1 + 0.2, [[32, 0.3, None, 1.0]])
+    assert (found[1].scores, found[1].predicted, found[1].history, found[0].samples_done) == ({}, None, [], 0)
