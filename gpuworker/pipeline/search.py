@@ -44,6 +44,9 @@ from search.services import search_end
 log = logging.getLogger(__name__)
 PLANS = 2  # of one attempt: after one that broke whoever broke it has failed by name, and the next may do
 FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running, or more where a board takes long:
+SHORT_SECONDS = (
+    1.0  # a run that takes no longer is not worth boards between the first rung and the last: each takes some tenths of a second
+)
 BOARD_SHARE = 5.0  # at most one part in so many of that time goes into boards
 
 
@@ -177,7 +180,16 @@ class SearchRun:
             drop=self.search.drop_level,
             left=self.left,
             decided=self.search.rungs_done,
+            short=self._short,
         )
+
+    def _short(self) -> bool:
+        """Whether running all candidates to the end is sure to take less time than the boards between: on a measured device a plan that
+        holds them all foretells it. It is kept with the search, so whoever takes over comes to the same answer."""
+        plan = self.search.plan
+        if not plan or plan["one_by_one"] or plan["high"] >= SHORT_SECONDS:
+            return False
+        return SearchPlan.objects.filter(search=self.search, measured=True).exists()
 
     def _board(self) -> Board:
         """Of what has been predicted so far, between two rungs."""

@@ -15,6 +15,7 @@ from catalog.models import ModelVersion
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.core.sandbox import SandboxDefect
 from gpuworker.pipeline import devices, planned
+from gpuworker.pipeline import search as pipeline_search
 from gpuworker.pipeline.sandboxed import PlanGone, RunnableVersion, Runner
 from jobs.models import Device, Job, JobState
 from jobs.services import job_cancel, job_retry
@@ -288,3 +289,25 @@ def test_nonsense_from_the_child_teaches_nothing() -> None:
     row.save()
     devices.corrections_save({"a": [0.5, 3], "b": [float("nan"), 3], "c": [50.0, 3], "d": [0.1, -1], "e" * 300: [0.1, 1]})
     assert devices.this_device().cost["corrections"] == {"a": [0.5, 3]}
+
+
+@pytest.mark.parametrize(("measured", "limit", "seen"), [(True, 1e9, [32, 200]), (True, 0.0, [32, 128, 200]), (False, 1e9, [32, 128, 200])])
+def test_a_run_that_is_sure_to_be_short_has_no_boards_between_its_first_rung_and_its_end(
+    models: list[ModelVersion],
+    shots: SampleSet,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: bool,
+    limit: float,
+    seen: list[int],
+) -> None:
+    monkeypatch.setattr(pipeline_search, "SHORT_SECONDS", limit)
+    monkeypatch.setattr(pipeline_search, "FIRST_BOARDS_EVERY", 1e9)
+    if measured:
+        row = devices.this_device()
+        row.cost = CostModel("cpu").to_json()
+        row.save()
+    found = searched(alice, shots)
+    events = SearchEvent.objects.filter(search=found, kind="rung").order_by("seq")
+    assert [event.payload["samples"] for event in events] == seen
+    assert {candidate.samples_done for candidate in found.candidates.all()} == {N}

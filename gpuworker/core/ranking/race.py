@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
@@ -121,6 +121,7 @@ def rank(
     drop: float | None = None,
     left: Mapping[int, Row] = MappingProxyType({}),
     decided: int = 0,
+    short: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Yield what happens, in order; the caller stops by closing the generator. execute: asked once for each rung.
 
@@ -131,6 +132,9 @@ def rank(
     candidates are not asked for again, rungs that need no new row are passed over, and the last board equals an undisturbed run's.
     Where candidates may leave, also `decided`, the rung of the last `Scored` that was kept, and `left`, the marked rows of its board;
     whoever keeps a `Scored` keeps both at once, and can do without the `Dropped` that follow.
+
+    short: asked before every rung between the first and the last whether all that is left takes no longer than scoring it would; such a
+    rung is passed over, and nobody leaves with it.
     """
     target = settle(target)
     views = list(candidates)
@@ -146,6 +150,8 @@ def rank(
     known = sum(_samples(view, target.n) for view in views)
     yield Planned(rungs(target.n), len(views), known, sum(target.n - _samples(views[index], target.n) for index in racing))
     for number, stop in enumerate(rungs(target.n), start=1):
+        if number > 1 and stop < target.n and short():
+            continue
         wanted = {index: _samples(views[index], target.n) for index in racing if index not in out and index not in gone}
         wanted = {index: start for index, start in wanted.items() if start < stop}
         for index, found_rows in execute(wanted, stop) if wanted else ():

@@ -23,7 +23,7 @@ def racers(good=10, bad=8):
     return made.with_candidates([*made.candidates, *constants])
 
 
-def run(made, *, known=None, failed=(), left=None, decided=0, drop=DROP_LEVEL, fails=None, calls=None):
+def run(made, *, known=None, failed=(), left=None, decided=0, drop=DROP_LEVEL, fails=None, calls=None, short=lambda: False):
     outputs = [view.log_probs for view in made.candidates]
     views = [replace(view, log_probs=None) for view in made.candidates]
     if known is not None:
@@ -36,7 +36,8 @@ def run(made, *, known=None, failed=(), left=None, decided=0, drop=DROP_LEVEL, f
             raise ExecutionFailed("It broke.")
         return outputs[index][start:stop]
 
-    return list(rank(made.target, views, one_by_one(predict), failed=failed, drop=drop, left=left or {}, decided=decided))
+    execute = one_by_one(predict)
+    return list(rank(made.target, views, execute, failed=failed, drop=drop, left=left or {}, decided=decided, short=short))
 
 
 def boards(events):
@@ -173,3 +174,18 @@ def test_a_race_goes_by_the_metric_that_was_asked_for():
     events = rank(made.target, views, one_by_one(lambda i, a, b: outputs[i][a:b]), metric=Metric("macro_f1"))
     found = [event.board for event in events if isinstance(event, Scored)]
     assert all(isinstance(one, Board) and one.metric.kind == "macro_f1" for one in found)
+
+
+def test_a_short_run_is_scored_after_its_first_rung_and_at_its_end():
+    """Who leaves with the first rung leaves; the others run on to the end, and the last rung keeps its number."""
+    made, calls = racers(), []
+    short, full = run(made, calls=calls, short=lambda: True), run(made)
+    assert [(event.rung, event.board.n) for event in short if isinstance(event, Scored)] == [(1, rungs(N)[0]), (len(rungs(N)), N)]
+    assert boards(short)[0] == boards(full)[0]
+    first, gone = rungs(N)[0], {event.left.candidate for event in short if isinstance(event, Dropped)}
+    assert sorted(calls) == sorted(
+        [(index, 0, first) for index in range(18)] + [(index, first, N) for index in range(18) if index not in gone]
+    )
+    again = run(made, known=[first if index in gone else N for index in range(18)], left={i: boards(short)[0].rows[i] for i in gone},
+                decided=1, short=lambda: True)  # fmt: skip
+    assert boards(again) == boards(short)[1:]
