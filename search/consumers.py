@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import suppress
 from typing import Any
 
 from channels.auth import get_user
@@ -17,7 +18,7 @@ from search.board import BoardUpdate, board_update
 from search.events import group_of
 
 log = logging.getLogger(__name__)
-PAINT_SECONDS = 0.5  # at most two paints a second reach a browser
+PAINT_SECONDS = 0.5  # at most two paints a second reach a browser, and the last one when it comes
 LOOK_SECONDS = 4.0  # a lost hint costs at most this long
 PING_SECONDS = 15.0
 NOT_FOUND = 4404
@@ -30,7 +31,7 @@ class BoardConsumer(AsyncWebsocketConsumer):
         self.search_id = int(self.scope["url_route"]["kwargs"]["pk"])
         self.seq = self._after()
         self.header = ""
-        self.changed = asyncio.Event()
+        self.changed, self.ended = asyncio.Event(), asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
         # Subscribed before it reads: what happens in between is then read or told, never missed.
         await self.channel_layer.group_add(group_of(self.search_id), self.channel_name)
@@ -55,17 +56,21 @@ class BoardConsumer(AsyncWebsocketConsumer):
         """Channel layer: some event was added."""
         if message["seq"] > self.seq:
             self.changed.set()
+            if message.get("final"):
+                self.ended.set()
 
     async def _send_changes(self, update: BoardUpdate) -> None:
         quiet = 0.0
         await self._send(update)
         while True:
-            await asyncio.sleep(PAINT_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), PAINT_SECONDS)
             try:
                 await asyncio.wait_for(self.changed.wait(), LOOK_SECONDS)
             except TimeoutError:
                 quiet += LOOK_SECONDS
             self.changed.clear()
+            self.ended.clear()
             try:
                 update = await self._update()
             except Http404:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 Kind = Literal[
     "queued", "started", "resumed", "prior", "planned", "candidate_failed", "candidate_retried", "rung", "finished", "stopped", "failed",
 ]  # fmt: skip
+ENDS = ("finished", "stopped", "failed")
 
 
 class Prior(TypedDict):
@@ -91,7 +92,7 @@ def event_add(search: Search, kind: Kind, payload: Payload, *, rows: Iterable[in
     ids = list(rows)
     if ids:
         Candidate.objects.filter(search=search, pk__in=ids).update(updated_seq=seq)
-    transaction.on_commit(lambda: _hint(search.pk, seq), robust=True)
+    transaction.on_commit(lambda: _hint(search.pk, seq, final=kind in ENDS), robust=True)
     return seq
 
 
@@ -99,7 +100,8 @@ def group_of(search_id: int) -> str:
     return f"search.{search_id}"
 
 
-def _hint(search_id: int, seq: int) -> None:
+def _hint(search_id: int, seq: int, *, final: bool) -> None:
     layer = get_channel_layer()
     if layer is not None:
-        async_to_sync(layer.group_send)(group_of(search_id), {"type": "search.changed", "search": search_id, "seq": seq})
+        told = {"type": "search.changed", "search": search_id, "seq": seq, "final": final}
+        async_to_sync(layer.group_send)(group_of(search_id), told)

@@ -100,6 +100,16 @@ async def test_at_most_two_paints_a_second(search: Search, alice: User, only_hin
     assert len(paints) < 30, "several events share a paint"
 
 
+async def test_the_last_paint_waits_for_no_pause(search: Search, alice: User, only_hints: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "PAINT_SECONDS", NEVER)
+    async with opened(await in_database(cookie)(alice), search.pk) as socket:
+        await socket.message()
+        await in_database(rung)(search, 2)
+        await in_database(event_add)(search, "finished", {"verdict": {}}, fields={"state": SearchState.FINISHED})
+        update = await socket.message()
+        assert (update["final"], update["seq"]) == (True, 3)
+
+
 async def _many(search: Search, count: int) -> None:
     for number in range(count):
         await in_database(rung)(search, number % 4, samples=number)

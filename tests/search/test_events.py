@@ -72,7 +72,7 @@ def test_a_hint_goes_out_after_the_commit_only(search: Search, hints: list[tuple
     with transaction.atomic():
         seq = event_add(search, "rung", {"samples": 1, "of": 2})
         assert hints == []
-    assert hints == [(group_of(search.pk), {"type": "search.changed", "search": search.pk, "seq": seq})]
+    assert hints == [(group_of(search.pk), {"type": "search.changed", "search": search.pk, "seq": seq, "final": False})]
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         event_add(search, "rung", {"samples": 1, "of": 2})
         raise ZeroDivisionError
