@@ -22,7 +22,7 @@ class GivenLabelQuerySet(models.QuerySet["GivenLabel"]):
 class GivenLabel(models.Model):
     """One person's last word on one sample. label: an index into `Search.labels`; null = they could not tell.
 
-    weight: how much rarer the draw of this sample was than an even one, as the estimate needs it.
+    weight: how much rarer the draw of this sample was than an even one, as a fair part of all labels needs it.
     """
 
     search = models.ForeignKey("search.Search", on_delete=models.CASCADE, related_name="given_labels")

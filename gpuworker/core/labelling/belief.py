@@ -1,9 +1,10 @@
 """What the labels so far say of every model's accuracy on all samples.
 
 The prior is normal with the mean and variance of Beta(w a, w (1 - a)): a is the experts' mixed expectation, w the labels it is worth.
-Models that answer alike share its error, so a label that surprises one of them moves all. Labelled samples estimate every accuracy as
-"expected of the answers, plus the weighted mean surprise" (a difference estimator, Sarndal et al. 1992, with inverse-propensity
-weights): differences come from the samples on which models differ, and nothing is learnt where the crowd had foreseen the label.
+What the crowd did not foresee is taken as a Gaussian process over models and samples whose covariance is a product of two (Bonilla, Chai
+and Williams 2007, eq. 1): models that answer alike share a surprise, and so do samples that the models answer alike. Accuracy is the mean
+of the process over all samples, known from a few of them (Bayesian Monte Carlo: Rasmussen and Ghahramani 2002, eq. 9). No weights by the
+chance of the draw: a draw follows from answers and labels that are all part of what is known.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from gpuworker.core.labelling.contest import LEAST, OWN, Contest, Label
 F64 = NDArray[np.float64]
 
 LEVEL, Z = 0.9, 1.6448536
-TEMPER = 0.3  # power of an expert's likelihood: models are alike, so their surprises are not independent evidence
+TEMPER = 0.1  # power of an expert's likelihood: models are alike, so their surprises are not independent evidence
 NUGGET = 1e-5
+LOCAL = 0.75  # share of a surprise that holds for samples answered alike, not for all of them
 HARD = 0.1  # variance of what makes a sample hard for all models alike, which the crowd cannot foresee
 DRAWS = 2_000
 WITHIN = 0.01
@@ -68,17 +70,24 @@ def believe(given: Contest, labels: Sequence[Label]) -> Belief:
     experts = given.weights
     if not len(items):
         return Belief(experts @ given.expected, _prior(given, experts), experts, 0)
-    seen, noise = _observed(given, items, np.array([x.label for x in labels]), np.array([x.weight for x in labels]))
-    surprise = seen - given.expected
-    evidence = np.linalg.solve(_prior(given, experts) + noise, surprise.T)
-    logs = np.log(experts) - TEMPER / 2 * np.einsum("em,me->e", surprise, evidence)
+    right = given.right[:, items]
+    told = (given.votes[:, items] == [label.label for label in labels]) - right + given.right.mean(1, keepdims=True)
+    alike, with_all = _likeness(given, items)
+    strength, axes = np.linalg.eigh(alike)
+
+    scale, turn = _apart(given, _prior(given, experts))
+    misfit = [((turn.T @ (told - word[:, None]) @ axes) ** 2 / (1 + np.outer(scale, strength))).sum() for word in given.expected]
+    logs = np.log(experts) - TEMPER / 2 * np.array(misfit)
     experts = np.exp(logs - logs.max())
     experts /= experts.sum()
-    prior = _prior(given, experts)
-    gain = np.linalg.solve(prior + noise, prior).T
-    base = experts @ given.expected
-    mean = np.clip(base + gain @ (seen - base), LEAST / 2, 1 - LEAST / 2)
-    return Belief(mean, prior - gain @ prior, experts, len(items))
+
+    prior, base = _prior(given, experts), experts @ given.expected
+    scale, turn = _apart(given, prior)
+    reach, weight = prior @ turn, axes.T @ with_all
+    certain = 1 + np.outer(scale, strength)
+    mean = base + reach @ ((turn.T @ (told - base[:, None]) @ axes / certain) @ weight)
+    covariance = prior - (reach * (weight**2 / certain).sum(1)) @ reach.T
+    return Belief(np.clip(mean, LEAST / 2, 1 - LEAST / 2), covariance, experts, len(items))
 
 
 def _prior(given: Contest, experts: F64) -> F64:
@@ -89,10 +98,14 @@ def _prior(given: Contest, experts: F64) -> F64:
     return np.asarray(alike * np.outer(spread, spread))
 
 
-def _observed(given: Contest, items: NDArray[np.int64], labels: NDArray[np.int64], weights: F64) -> tuple[F64, F64]:
-    """(M,) accuracies that the labelled samples estimate, and the (M, M) covariance of what chance adds to them."""
-    votes, right = given.votes[:, items], given.right[:, items]
-    share = weights / weights.sum()
-    seen = given.right.mean(1) + ((votes == labels) - right) @ share
-    noise = (given.noise + HARD) * (share**2).sum()
-    return np.asarray(seen), np.asarray(noise + NUGGET * np.eye(given.models))
+def _likeness(given: Contest, items: NDArray[np.int64]) -> tuple[F64, F64]:
+    """(L, L) covariance of surprises at the labelled samples, in units of that of all samples' mean, and (L,) of each with that mean."""
+    local = LOCAL / given.likeness * given.answered_alike(items)
+    return 1 - LOCAL + local[items], 1 - LOCAL + local.mean(0)
+
+
+def _apart(given: Contest, prior: F64) -> tuple[F64, F64]:
+    """(M,) variances and the (M, M) turn T into mixtures of models with independent surprises: T' noise T = 1, T' prior T = variances."""
+    noise = np.linalg.cholesky(given.noise + HARD + NUGGET * np.eye(given.models))
+    scale, axes = np.linalg.eigh(np.linalg.solve(noise, np.linalg.solve(noise, prior).T))
+    return np.maximum(scale, 0.0), np.linalg.solve(noise.T, axes)

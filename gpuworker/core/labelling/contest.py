@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -24,6 +25,8 @@ LEAST = 0.02  # no expert is surer than this
 DOUBT = 0.1  # share of the label probabilities that goes to every label alike
 MOST_VOTES = 8.0  # the crowd never counts more than so many independent voters
 ALIKE = 8  # power of the agreement with which two models count as one voter
+SHARPNESS = 4  # power of the share of voters that answer two samples alike
+ENOUGH = 250  # samples whose mean likeness to each other stands for that of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,12 @@ class Label:
             raise ValueError(f"the weight of a label must be a positive number, found {self.weight}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Contest:
     """votes: (M, n) label indexes. expected: (E, M) accuracy in (0, 1) that each expert expects; weights: (E,) that they begin with.
 
     worth: labels that this is worth. right: (M, n) chance of every answer to be right. agreement: (M, M) share of equal answers.
-    noise: (M, M) covariance over the samples of being right, less its chance.
+    noise: (M, M) covariance over the samples of being right, less its chance. voters: (M,) how many independent voters each model is.
     """
 
     votes: Votes
@@ -54,6 +57,7 @@ class Contest:
     right: F64
     agreement: F64
     noise: F64
+    voters: F64
 
     @property
     def models(self) -> int:
@@ -62,6 +66,19 @@ class Contest:
     @property
     def samples(self) -> int:
         return int(self.votes.shape[1])
+
+    @cached_property
+    def likeness(self) -> float:
+        """Mean of `answered_alike` over all pairs of samples."""
+        some = np.arange(0, self.samples, -(-self.samples // ENOUGH))
+        return float(self.answered_alike(some)[some].mean())
+
+    def answered_alike(self, items: NDArray[np.int64]) -> F64:
+        """(n, k): share of the voters that give a sample and each of `items` one label, to the power of SHARPNESS."""
+        share = np.zeros((self.samples, len(items)))
+        for voice, row in zip(self.voters / self.voters.sum(), self.votes, strict=True):
+            share += voice * (row[:, None] == row[items])
+        return np.asarray(share**SHARPNESS)
 
 
 def contest(votes: Votes, experts: Mapping[str, F64], n_labels: int) -> Contest:
@@ -84,9 +101,10 @@ def contest(votes: Votes, experts: Mapping[str, F64], n_labels: int) -> Contest:
     weights /= weights.sum()
     agreement = np.stack([(votes == row).mean(1) for row in votes])
     worth = WORTH if "anchor" in told else WORTH_WITHOUT_PROBES
-    right = _rightness(votes, weights @ expected, agreement, counts, n_labels)
+    voters = 1 / (agreement**ALIKE).sum(1)
+    right = _rightness(votes, weights @ expected, voters, counts, n_labels)
     noise = np.stack([(right * (votes == row)).mean(1) for row in votes]) - right @ right.T / votes.shape[1]
-    return Contest(votes, expected, weights, worth, right, agreement, (noise + noise.T) / 2)
+    return Contest(votes, expected, weights, worth, right, agreement, (noise + noise.T) / 2, voters)
 
 
 def _filled(values: F64) -> F64:
@@ -104,12 +122,11 @@ def _agreement_with_most(votes: Votes) -> F64:
     return np.asarray((top * most / (ties == most).sum(0)).mean(1))
 
 
-def _rightness(votes: Votes, accuracy: F64, agreement: F64, counts: NDArray[np.int64], n_labels: int) -> F64:
+def _rightness(votes: Votes, accuracy: F64, voters: F64, counts: NDArray[np.int64], n_labels: int) -> F64:
     """(M, n): chance that each answer is right when every model votes with the log odds of its accuracy, copies count once and the
     whole crowd counts MOST_VOTES at most. Labels that nobody gives keep a share."""
-    unique = 1 / (agreement**ALIKE).sum(1)
     odds = np.maximum(0.0, np.log(np.maximum(accuracy * (n_labels - 1), 1e-9) / (1 - accuracy)))
-    voice = unique * odds * min(1.0, MOST_VOTES / unique.sum())
+    voice = voters * odds * min(1.0, MOST_VOTES / voters.sum())
     support = np.stack([voice @ (votes == row) for row in votes])
     support -= (highest := support.max(0))
     given = np.exp(support)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpuworker.core.labelling import WITHIN, Contest, Label, believe, contest, verdict
-from gpuworker.core.labelling.belief import HARD, NUGGET
+from gpuworker.core.labelling.belief import HARD, LOCAL, NUGGET
 from gpuworker.core.labelling.contest import OWN
 
 LABELS = 3
@@ -37,6 +37,7 @@ def test_one_label_by_hand() -> None:
         right=np.array([[0.5], [0.5]]),
         agreement=np.eye(2),
         noise=np.array([[0.25, -0.25], [-0.25, 0.25]]),
+        voters=np.ones(2),
     )
     # Prior variance .6 * .4 / 24 = .01, uncorrelated. The label makes one answer right: a surprise of +.5 and -.5, whose noise is
     # 1/4 on the diagonal and -1/4 beside it, plus what is hard for both.
@@ -48,6 +49,39 @@ def test_one_label_by_hand() -> None:
     np.testing.assert_allclose(belief.mean, 0.6 + gain @ (seen - 0.6), rtol=1e-9)
     np.testing.assert_allclose(belief.covariance, prior - gain @ prior, rtol=1e-9)
     assert belief.mean[0] > 0.6 > belief.mean[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_estimate_is_that_of_the_whole_process_solved_without_tricks(seed: int) -> None:
+    """All surprises of all models at once: every pair of (model, sample) has its place in one table."""
+    given, truth, _ = drawn(seed)
+    items = [2, 3, 5, 8, 13, 21, 34]
+    belief = believe(given, words(truth, items))
+    assert belief.experts.max() < 1  # ANCHOR and those made from the answers are all heard
+    base = belief.experts @ given.expected
+    voice = given.voters / given.voters.sum()
+    same = np.array([[float(voice @ (a == b)) ** 4 for b in given.votes.T] for a in given.votes.T])
+    like = 1 - LOCAL + LOCAL * same / same.mean()
+    spread = np.sqrt(base * (1 - base) / (given.worth + 1))
+    prior = np.outer(spread, spread) * ((1 - OWN) * given.agreement + OWN * np.eye(given.models))
+    noise = given.noise + HARD + NUGGET * np.eye(given.models)
+    seen = np.kron(prior, like[np.ix_(items, items)]) + np.kron(noise, np.eye(len(items)))
+    cross = np.kron(prior, like[:, items].mean(0))
+    surprise = (given.votes[:, items] == truth[items]) - given.right[:, items] + given.right.mean(1, keepdims=True) - base[:, None]
+    np.testing.assert_allclose(belief.mean, base + cross @ np.linalg.solve(seen, surprise.ravel()), atol=1e-9)
+    np.testing.assert_allclose(belief.covariance, prior - cross @ np.linalg.solve(seen, cross.T), atol=1e-9)
+
+
+def test_a_surprise_says_most_of_samples_that_are_answered_alike() -> None:
+    """Ten models and two kinds of samples, a common and a rare one; the crowd is as sure of both. Where the crowd errs on the rare kind
+    and one model does not, that model gains little; where it errs on the common kind, much."""
+    rare = np.arange(100) % 10 == 0
+    votes = np.where(rare, 1, 0) + np.zeros((10, 1), np.int64)
+    votes[9] = 2
+    given = contest(votes.astype(np.int16), {"anchor": np.full(10, 0.6)}, LABELS)
+    none = believe(given, ()).mean[9]
+    gains = [believe(given, [Label(item, 2) for item in np.flatnonzero(kind)[:6]]).mean[9] - none for kind in (rare, ~rare)]
+    assert 0 < 2 * gains[0] < gains[1]
 
 
 def test_models_that_answer_alike_share_their_prior_error() -> None:
