@@ -15,7 +15,7 @@ from jobs.models import JobState
 from jobs.services import job_waiting_reason
 from search.access import search_for_user
 from search.basis import basis
-from search.models import Candidate, CandidateState, Search, SearchState
+from search.models import CandidateState, Search, SearchState
 from search.rows import board_candidates
 from search.services import search_job
 
@@ -111,6 +111,7 @@ def summary(search: Search) -> str:
     sentence = search.verdict.get("sentence", "")
     if not search.is_live:
         return f"{search.get_state_display()}. {sentence}".strip()
-    leader = Candidate.objects.filter(search=search).select_related("version__model").order_by("position").first()
-    lead = f" Leading: {leader.version.model.title}." if leader and search.samples_done else ""
+    titles = search.candidates.order_by("position").values_list("version__model__title", flat=True)
+    leader = titles.first() if search.samples_done else None
+    lead = f" Leading: {leader}." if leader else ""
     return f"{search.stage}. {search.samples_done} of {search.n_samples} samples seen by all.{lead}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, Prob
 from catalog.probes import canonical_order, choose, rows_of, searchable, set_key
 from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
+from gpuworker.core.probes import ProbeSpace, fit_space
 from gpuworker.core.probesets.selection import KIN, Chosen
 from gpuworker.core.protocols import ProbeView
 from gpuworker.pipeline import sandboxed
@@ -53,6 +54,21 @@ class Probes:
         """(R, C) a version's answers; None for one that has not answered all of the probes."""
         place = int(np.searchsorted(self.versions, version_id))
         return self.answers[place] if place < len(self.versions) and self.versions[place] == version_id else None
+
+
+_SPACES: OrderedDict[tuple[str, tuple[int, ...]], ProbeSpace] = OrderedDict()
+MOST_SPACES = 16
+
+
+def space_of(probes: Probes) -> ProbeSpace:
+    """The space of a choice of probes, fitted once by a worker process: that takes longer than the prior order of a search."""
+    key = probes.set_version.digest, probes.pieces
+    if key not in _SPACES:
+        _SPACES[key] = fit_space(probes.view)
+    _SPACES.move_to_end(key)
+    while len(_SPACES) > MOST_SPACES:
+        _SPACES.popitem(last=False)
+    return _SPACES[key]
 
 
 def search_slices(search: Search) -> ProbeSliceQuerySet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import suppress
 
 import numpy as np
@@ -168,3 +169,18 @@ def test_samples_keep_their_features_beside_the_batch(alice: User) -> None:
     np.testing.assert_array_equal(sample_features(samples), found)
     sampleset_delete(sample_set=samples, actor=alice)
     assert not path.exists()
+
+
+def test_the_space_of_a_choice_is_fitted_once(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+    real = probes.fit_space
+    monkeypatch.setattr(probes, "_SPACES", OrderedDict())
+    monkeypatch.setattr(probes, "fit_space", lambda view: fitted.append(len(view.labels)) or real(view))
+    first = board(searched(alice, shots))
+    assert fitted == [3 * N]
+    assert board(searched(alice, shots)) == first and fitted == [3 * N]
+    services.reference_withdraw(version=models[0], actor=alice)
+    searched(alice, shots)
+    assert fitted == [3 * N, 2 * N]
