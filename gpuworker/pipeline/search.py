@@ -45,10 +45,8 @@ from search.services import search_end
 log = logging.getLogger(__name__)
 PLANS = 2  # of one attempt: after one that broke whoever broke it has failed by name, and the next may do
 FIRST_BOARDS_EVERY = 0.8  # seconds between boards while the first rung is still running, or more where a board takes long:
-SHORT_SECONDS = (
-    1.0  # a run that takes no longer is not worth boards between the first rung and the last: each takes some tenths of a second
-)
 BOARD_SHARE = 5.0  # at most one part in so many of that time goes into boards
+SHORT_SECONDS = 1.0  # in a run that takes no longer, boards between the first rung and the last are not worth their tenths of a second
 
 
 def run_search(lease: Lease) -> None:
