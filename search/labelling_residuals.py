@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
+from catalog.probe_models import ProbeSlice
 from search.labelling import CannotLabel, Round, round_of
 from search.labelling_models import Confirmation
 from search.models import Search
@@ -58,8 +59,10 @@ def residuals_of(found: Round) -> list[Residual]:
 
 
 def confirmations_for_calibration(searches: QuerySet[Search]) -> QuerySet[Confirmation]:
-    """Of those searches that have labels enough, and whose owners let them serve."""
-    return Confirmation.objects.filter(search__in=searches, calibrates=True, n__gte=LEAST_LABELS)
+    """Of those searches that have labels enough, and whose owners let them serve. Samples that became probes play targets themselves, and
+    later searches of them are foretold too well."""
+    given = ProbeSlice.objects.filter(withdrawn=None, samples=OuterRef("search__sample_set__content_hash"))
+    return Confirmation.objects.filter(~Exists(given), search__in=searches, calibrates=True, n__gte=LEAST_LABELS)
 
 
 def residuals_for_calibration(searches: QuerySet[Search]) -> Iterator[Residual]:

@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from accounts.models import User
+from accounts.models import Team, User
 from search.labelling import confirmation_calibrates, confirmation_refresh, round_of
 from search.labelling_models import GivenLabel
+from search.labelling_probes import confirmation_give, confirmation_take_back
 from search.labelling_residuals import LEAST_LABELS, residuals_for_calibration, residuals_of
 from search.models import Search
 
@@ -56,3 +57,12 @@ def test_calibration_reads_only_what_the_owner_lets_it(alice: User, finished: Se
     ]
     shutil.rmtree(finished.sample_set.folder)
     assert list(residuals_for_calibration(Search.objects.all())) == []
+
+
+def test_samples_that_are_probes_are_left_out_as_long_as_they_are(alice: User, team: Team, finished: Search) -> None:
+    label_first(finished, alice, 60)
+    confirmation_calibrates(search=finished, actor=alice, calibrates=True)
+    confirmation_give(search=finished, team=team, actor=alice)
+    assert list(residuals_for_calibration(Search.objects.all())) == []
+    confirmation_take_back(search=finished, actor=alice)
+    assert len(list(residuals_for_calibration(Search.objects.all()))) == 3
