@@ -87,8 +87,10 @@ def measured_of(version: ProbeSetVersion) -> list[Measured]:
 
 def metric_text(key: str) -> str:
     """Of a key in `ProbeSetVersion.calibration`."""
-    kind, _, label = key.partition(":")
-    return f"F1 of {label}" if label else Metric(kind).name  # type: ignore[arg-type]
+    kind, _, rest = key.partition(":")
+    if kind == "cost":
+        return f"saved cost, matrix {rest}"
+    return f"F1 of {rest}" if rest else Metric(kind).name  # type: ignore[arg-type]
 
 
 def _measured(key: str, row: dict[str, Any]) -> Measured:

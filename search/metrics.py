@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,12 @@ def metric_document(metric: Mapping[str, Any], labels: Sequence[str]) -> dict[st
 
 
 def calibration_key(stored: Mapping[str, Any]) -> str:
-    """Under which `ProbeSetVersion.calibration` holds the table of this metric; "" for a cost matrix, which has none."""
+    """Under which `ProbeSetVersion.calibration` holds the table of this metric. A cost matrix goes by its digest, in whatever order it
+    names the labels."""
     kind = stored.get("kind", "accuracy")
     if kind == "cost":
-        return ""
+        names = sorted(map(canonical_label, stored["labels"]))
+        return f"cost:{hashlib.sha256(repr((names, _costs(stored, names))).encode()).hexdigest()[:8]}"
     return f"f1:{canonical_label(stored['label'])}" if kind == "f1" else str(kind)
 
 

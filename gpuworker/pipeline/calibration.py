@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Team
 from catalog import dispatch
 from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, ProbeSliceQuerySet
-from catalog.probes import canonical_order, usable
+from catalog.probes import canonical_order, set_key, usable
 from gpuworker.core.metrics import ACCURACY, Metric
 from gpuworker.core.probes.calibration import LEVELS, UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView
@@ -22,11 +22,12 @@ from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
 from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, with_features
 from search.labelling_residuals import confirmations_for_calibration, residuals_for_calibration
-from search.metrics import calibration_key
+from search.metrics import calibration_key, metric_of
 from search.models import Search
 
 MOST_MODELS = 64  # drawn at random where more have answered
 FEW_LABELS = 3  # up to which F1 is measured for each label
+LOOKED_BACK, MOST_ASKED = 200, 6  # searches in which to find metrics that nobody can foresee; of these, the latest so many
 
 
 def run_calibration(lease: Lease) -> None:
@@ -40,7 +41,8 @@ def run_calibration(lease: Lease) -> None:
     if made is None or probes is None or probes.set_version != made:
         return  # withdrawn meanwhile
     candidates, answers, confirmed = _drawn(probes), answers_digest(made), confirmed_with(made)
-    todo = [(key, metric) for key, metric in metrics_of(pieces[0].labels) if made.calibration.get(key, {}).get("answers") != answers]
+    metrics = metrics_of(pieces[0].labels) | asked_for(made, pieces[0].labels)
+    todo = [(key, metric) for key, metric in metrics.items() if made.calibration.get(key, {}).get("answers") != answers]
 
     def step() -> None:
         lease.check()
@@ -70,9 +72,9 @@ def calibrations_start(set_key: str) -> int:
     return sum(calibration_start(found) for found in made.values())
 
 
-def calibration_start(made: ProbeSetVersion) -> bool:
-    """Queue the measurement if it is missing, or made with the answers of other models."""
-    due: bool = made.calibration.get("accuracy", {}).get("answers") != answers_digest(made)
+def calibration_start(made: ProbeSetVersion, key: str = "accuracy") -> bool:
+    """Queue the measurement if that of this metric is missing, or made with the answers of other models."""
+    due: bool = made.calibration.get(key, {}).get("answers") != answers_digest(made)
     if due:
         dispatch.calibrate(made=made)
     return due
@@ -105,12 +107,22 @@ def answers_digest(made: ProbeSetVersion) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def metrics_of(labels: Iterable[str]) -> list[tuple[str, Metric]]:
-    """Metrics to measure, by the key they are kept under, for probes with these labels in canonical order."""
+def metrics_of(labels: Iterable[str]) -> dict[str, Metric]:
+    """Metrics that are always measured, by the key they are kept under, for probes with these labels in canonical order."""
     names = canonical_order(labels)
-    found = [("accuracy", ACCURACY), ("balanced_accuracy", Metric("balanced_accuracy")), ("macro_f1", Metric("macro_f1"))]
+    found = {"accuracy": ACCURACY, "balanced_accuracy": Metric("balanced_accuracy"), "macro_f1": Metric("macro_f1")}
     if len(names) <= FEW_LABELS:
-        found += [(calibration_key({"kind": "f1", "label": name}), Metric("f1", label=place)) for place, name in enumerate(names)]
+        found |= {calibration_key({"kind": "f1", "label": name}): Metric("f1", label=place) for place, name in enumerate(names)}
+    return found
+
+
+def asked_for(made: ProbeSetVersion, labels: Iterable[str]) -> dict[str, Metric]:
+    """As `metrics_of`: cost matrices and F1 of single labels that the latest searches with these labels asked for."""
+    names, found = canonical_order(labels), dict[str, Metric]()
+    searches = Search.objects.filter(metric__kind__in=("cost", "f1")).select_related("sample_set").order_by("-pk")
+    for search in searches[:LOOKED_BACK]:
+        if set_key(search.sample_set.modality, search.labels, search.sample_set.meta) == made.set_key and len(found) < MOST_ASKED:
+            found[calibration_key(search.metric)] = metric_of(search.metric, names)
     return found
 
 

@@ -62,8 +62,9 @@ def _first(search: Search) -> Grounds:
     probes = probe_view(usable(with_features(slices)), search.labels, versions)
     if probes is None:
         return _nothing(NOT_YET if slices.exists() else NOBODY)
-    calibration_start(probes.set_version)  # a search that finds none goes on without
-    table = probes.set_version.table(calibration_key(search.metric))
+    key = calibration_key(search.metric)
+    calibration_start(probes.set_version, key)  # a search that finds none goes on without
+    table = probes.set_version.table(key)
     return _found(search, probes, table, 0)
 
 

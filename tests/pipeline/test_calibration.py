@@ -18,6 +18,7 @@ from gpuworker.tasks import run_kind
 from jobs.models import Job, JobState
 from search.labelling import confirmation_calibrates, confirmation_refresh, round_of
 from search.labelling_models import GivenLabel
+from search.metrics import calibration_key
 from search.models import SampleSet, SearchState
 from search.services import search_start
 from tests.catalog.makers import LABELS
@@ -74,6 +75,24 @@ def test_a_search_asks_for_it_when_answers_have_changed(
     assert again.subject_id == job.subject_id and work(again).state == JobState.SUCCEEDED
     after = ProbeSetVersion.objects.get(pk=job.subject_id).calibration
     assert after["accuracy"]["models"] == 5 and after["accuracy"]["answers"] != before["accuracy"]["answers"]
+
+
+def test_a_cost_matrix_is_measured_once_a_search_asked_for_it(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    [job] = waiting()
+    work(job)
+    size = len(LABELS)
+    metric = {"kind": "cost", "labels": LABELS[::-1], "costs": [[abs(row - column) for column in range(size)] for row in range(size)]}
+    search = searched(alice, shots, metric=metric)
+    assert search.probes["digest"] and search.probes["calibration"] == {}, "it goes on without"
+    [again] = waiting()
+    work(again)
+    made = ProbeSetVersion.objects.get(pk=again.subject_id)
+    assert set(made.calibration) == {*KEYS, calibration_key(metric)}
+    table = Calibration.of_document(made.table(calibration_key(metric)))
+    assert table.metric.kind == "cost" and table.targets >= 8
+    assert searched(alice, shots, metric=metric).probes["calibration"] == made.table(calibration_key(metric))
+    searched(alice, shots, metric={"kind": "macro_f1"})
+    assert waiting() == [], "nothing is lacking"
 
 
 def test_what_people_labelled_counts_where_the_owner_lets_it(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:

@@ -32,12 +32,18 @@ def browser(alice: User) -> Client:
     ({}, ACCURACY, "accuracy", "accuracy"),
     ({"kind": "macro_f1"}, Metric("macro_f1"), "macro F1", "macro_f1"),
     ({"kind": "f1", "label": " Dog"}, Metric("f1", label=1), "F1 of  Dog", "f1:dog"),
-    (COSTS, Metric("cost", costs=((0, 4, 3), (6, 0, 5), (1, 2, 0))), "saved cost", ""),
+    (COSTS, Metric("cost", costs=((0, 4, 3), (6, 0, 5), (1, 2, 0))), "saved cost", "cost:d2d6fff9"),
 ], ids=["accuracy", "macro", "f1", "cost"])  # fmt: skip
 def test_stored_by_name_read_in_the_order_of_the_search(stored: dict[str, Any], expected: Metric, name: str, key: str) -> None:
     assert metric_of(stored, LABELS) == expected
     assert metric_of(metric_document(stored, LABELS), LABELS) == expected
     assert metric_name(stored) == name and calibration_key(stored) == key
+
+
+def test_a_cost_matrix_has_one_table_however_its_labels_are_ordered() -> None:
+    turned = {"kind": "cost", "labels": ["dog", "horse", "cat"], "costs": [[0, 5, 6], [2, 0, 1], [4, 3, 0]]}
+    assert calibration_key(turned) == calibration_key(COSTS)
+    assert calibration_key(COSTS | {"costs": [[0, 1, 2], [3, 0, 4], [5, 7, 0]]}) != calibration_key(COSTS)
 
 
 @pytest.mark.parametrize("stored", [
