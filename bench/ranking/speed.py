@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.ranking.arrays import Pool, Scored
 from bench.ranking.episodes import MAIN_SIZE, catalog
-from gpuworker.core.probes import Vicinity, competence, fit_space
+from gpuworker.core.probes import ProbeFits, Vicinity, competence, fit_space
 from gpuworker.core.protocols import ProbeView
 from gpuworker.core.ranking.prior import prior_scores
 
@@ -34,7 +34,7 @@ def prior_times(pool: Pool, scored: Scored, seed: int) -> list[float]:
     for _ in range(QUERIES + 1):
         samples = scored.features[rng.permutation(len(scored.features))[:MAIN_SIZE]]
         started = time.perf_counter()
-        scores = prior_scores(Vicinity(samples, view, space), stored)
+        scores = prior_scores(Vicinity(samples, view, ProbeFits(view, space)), stored)
         np.argpartition(-scores, SHORTLIST)
         times.append((time.perf_counter() - started) * 1000)
     return times[1:]

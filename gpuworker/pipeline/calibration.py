@@ -20,7 +20,7 @@ from gpuworker.core.protocols import CandidateView
 from gpuworker.core.ranking.calibrate import Errors, calibrations, confirmed_errors
 from gpuworker.pipeline.background import give_way
 from gpuworker.pipeline.lease import Lease
-from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, with_features
+from gpuworker.pipeline.probes import Probes, catalog_probes, choice_of, without_features
 from search.labelling_residuals import confirmations_for_calibration, residuals_for_calibration
 from search.metrics import calibration_key, metric_of
 from search.models import Search
@@ -36,7 +36,7 @@ def run_calibration(lease: Lease) -> None:
     Before every made-up search it gives way to whatever people wait for.
     """
     made = ProbeSetVersion.objects.filter(pk=lease.job.subject_id).first()
-    pieces = list(with_features(ProbeSlice.objects.offered().filter(pk__in=made.pieces))) if made else []
+    pieces = list(without_features(ProbeSlice.objects.offered().filter(pk__in=made.pieces))) if made else []
     probes = catalog_probes(pieces)
     if made is None or probes is None or probes.set_version != made:
         return  # withdrawn meanwhile
@@ -127,7 +127,7 @@ def asked_for(made: ProbeSetVersion, labels: Iterable[str]) -> dict[str, Metric]
 
 
 def _version_of(slices: ProbeSliceQuerySet) -> ProbeSetVersion | None:
-    choice = choice_of(usable(slices.select_related("version__model").defer("features", "version__program", "version__spec")))
+    choice = choice_of(usable(without_features(slices)))
     return choice[2] if choice else None
 
 

@@ -19,7 +19,7 @@ from gpuworker.core.errors import UserError
 from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
 from gpuworker.pipeline.calibration import calibration_start
 from gpuworker.pipeline.lease import OUTAGE
-from gpuworker.pipeline.probes import Probes, probe_view, sample_features, search_slices, with_features
+from gpuworker.pipeline.probes import Probes, probe_view, sample_features, search_slices, without_features
 from search.metrics import calibration_key
 from search.models import Search
 
@@ -59,7 +59,7 @@ def grounds_of(search: Search) -> Grounds:
 def _first(search: Search) -> Grounds:
     slices = search_slices(search)
     versions = list(search.candidates.values_list("version_id", flat=True))
-    probes = probe_view(usable(with_features(slices)), search.labels, versions)
+    probes = probe_view(usable(without_features(slices)), search.labels, versions)
     if probes is None:
         return _nothing(NOT_YET if slices.exists() else NOBODY)
     key = calibration_key(search.metric)
@@ -72,7 +72,7 @@ def _again(search: Search) -> Grounds:
     kept = search.probes
     if not kept.get("digest"):
         return _nothing(kept["why"])
-    pieces = list(with_features(search_slices(search).filter(pk__in=kept["pieces"])))
+    pieces = list(without_features(search_slices(search).filter(pk__in=kept["pieces"])))
     probes = probe_view(pieces, search.labels, kept["versions"])
     if probes is None:
         return _nothing(WITHDRAWN)

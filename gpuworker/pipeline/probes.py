@@ -19,7 +19,7 @@ from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice, Prob
 from catalog.probes import canonical_order, choose, rows_of, searchable, set_key
 from gpuworker.core.errors import UnreadableSamples
 from gpuworker.core.modalities import MODALITY_IMPLEMENTATIONS
-from gpuworker.core.probes import ProbeSpace, fit_space
+from gpuworker.core.probes import ProbeFits
 from gpuworker.core.probesets.selection import KIN, Chosen
 from gpuworker.core.protocols import ProbeView
 from gpuworker.pipeline import sandboxed
@@ -34,6 +34,7 @@ class Probes:
     """The probes of one search. Letters: M versions that answered every probe, R probes, C labels in the order asked for.
 
     view: features, labels, and the source of each probe: slices that share rows, or are of one model or one sample set, are one source.
+    fits: what was worked out on these probes, also for other searches.
     versions: (M,) ids, ascending. answers: (M, R, C) float16 log-probabilities. sources: version id -> the sources that its own
     reference sample belongs to. left_out: version id -> how many probes its reference sample holds though somebody else gave them;
     there it has the mean answer of the others, so that they speak neither for nor against it.
@@ -42,6 +43,7 @@ class Probes:
     """
 
     view: ProbeView
+    fits: ProbeFits
     versions: NDArray[np.int64]
     answers: NDArray[np.float16]
     sources: Mapping[int, tuple[int, ...]]
@@ -56,19 +58,33 @@ class Probes:
         return self.answers[place] if place < len(self.versions) and self.versions[place] == version_id else None
 
 
-_SPACES: OrderedDict[tuple[str, tuple[int, ...]], ProbeSpace] = OrderedDict()
-MOST_SPACES = 16
+_KEPT: OrderedDict[tuple[str, tuple[int, ...]], ProbeFits] = OrderedDict()
+MOST_KEPT = 8
 
 
-def space_of(probes: Probes) -> ProbeSpace:
-    """The space of a choice of probes, fitted once by a worker process: that takes longer than the prior order of a search."""
-    key = probes.set_version.digest, probes.pieces
-    if key not in _SPACES:
-        _SPACES[key] = fit_space(probes.view)
-    _SPACES.move_to_end(key)
-    while len(_SPACES) > MOST_SPACES:
-        _SPACES.popitem(last=False)
-    return _SPACES[key]
+def _fits_of(pieces: Sequence[ProbeSlice], chosen: Chosen, labels: NDArray[np.int64], sources: NDArray[np.int64]) -> ProbeFits | None:
+    """What a worker process has worked out on a choice of probes, known again by its digest and the slices it was made from, or a new
+    one; None when a slice was withdrawn just now. Only for a new one the features are read."""
+    key = chosen.digest, tuple(piece.pk for piece in pieces)
+    if key not in _KEPT:
+        features = _features(pieces, chosen)
+        if features is None:
+            return None
+        _KEPT[key] = ProbeFits(ProbeView(features, labels, sources))
+    _KEPT.move_to_end(key)
+    while len(_KEPT) > MOST_KEPT:
+        _KEPT.popitem(last=False)
+    return _KEPT[key]
+
+
+def _features(pieces: Sequence[ProbeSlice], chosen: Chosen) -> NDArray[np.float32] | None:
+    """(R, D) of the chosen rows; None when a slice has been withdrawn meanwhile."""
+    found = ProbeSlice.objects.filter(pk__in=chosen.rows).values_list("pk", "features")
+    held = {pk: bytes(packed) for pk, packed in found if packed}
+    if len(held) < len(chosen.rows):
+        return None
+    parts = [np.frombuffer(held[piece.pk], "<f2").reshape(piece.n, -1)[chosen.rows[piece.pk]] for piece in pieces if piece.pk in held]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def search_slices(search: Search) -> ProbeSliceQuerySet:
@@ -85,9 +101,9 @@ def catalog_probes(pieces: Sequence[ProbeSlice]) -> Probes | None:
     return probe_view(pieces, canonical_order(pieces[0].labels), list(versions.values_list("pk", flat=True)))
 
 
-def with_features(slices: ProbeSliceQuerySet) -> ProbeSliceQuerySet:
-    """Slices as `probe_view` reads them."""
-    return slices.select_related("version__model").defer("version__program", "version__spec")
+def without_features(slices: ProbeSliceQuerySet) -> ProbeSliceQuerySet:
+    """Slices as `choice_of` and `probe_view` read them."""
+    return slices.select_related("version__model").defer("features", "version__program", "version__spec", "version__facts")
 
 
 def choice_of(pieces: Sequence[ProbeSlice]) -> tuple[list[ProbeSlice], Chosen, ProbeSetVersion] | None:
@@ -105,12 +121,20 @@ def choice_of(pieces: Sequence[ProbeSlice]) -> tuple[list[ProbeSlice], Chosen, P
 
 
 def probe_view(pieces: Sequence[ProbeSlice], labels: Sequence[str], version_ids: Sequence[int]) -> Probes | None:
-    """Choose among slices of one set key, and read what the ranking needs; four queries, whatever the number of versions and slices."""
+    """Choose among slices of one set key, and read what the ranking needs; four queries, whatever the number of versions and
+    slices, and one for the features of a choice that this process has not met."""
     choice = choice_of(pieces)
     if choice is None:
         return None
     pieces, chosen, made = choice
     taken = [piece for piece in pieces if piece.pk in chosen.rows]
+    place = np.array(label_columns(labels, canonical_order(labels)), np.int64)
+    found = np.concatenate([place[rows_of(piece).labels[chosen.rows[piece.pk]]] for piece in taken])
+    sources = np.concatenate([np.full(len(chosen.rows[piece.pk]), chosen.sources[piece.pk], np.int64) for piece in taken])
+    fits = _fits_of(pieces, chosen, found, sources)
+    if fits is None:
+        return None
+    view = ProbeView(fits.features, found, sources)
     versions, answers, seen = _answers(taken, chosen, labels, sorted(set(version_ids)))
     left_out = {int(version): int(count) for version, count in zip(versions, seen.sum(1), strict=True) if count}
     _even_out(answers, seen)
@@ -123,17 +147,8 @@ def probe_view(pieces: Sequence[ProbeSlice], labels: Sequence[str], version_ids:
         "answered": len(versions),
         "left_out": sum(left_out.values()),
     }
-    view = _view(taken, chosen, labels)
     ids = tuple(sorted(piece.pk for piece in pieces))
-    return Probes(view, versions, answers, _own_sources(pieces, chosen, view, versions, seen), left_out, made, ids, facts)
-
-
-def _view(pieces: Sequence[ProbeSlice], chosen: Chosen, labels: Sequence[str]) -> ProbeView:
-    place = np.array(label_columns(labels, canonical_order(labels)), np.int64)
-    features = [np.frombuffer(bytes(piece.features or b""), "<f2").reshape(piece.n, -1)[chosen.rows[piece.pk]] for piece in pieces]
-    found = [place[rows_of(piece).labels[chosen.rows[piece.pk]]] for piece in pieces]
-    sources = [np.full(len(chosen.rows[piece.pk]), chosen.sources[piece.pk], np.int64) for piece in pieces]
-    return ProbeView(np.concatenate(features).astype(np.float32), np.concatenate(found), np.concatenate(sources))
+    return Probes(view, fits, versions, answers, _own_sources(pieces, chosen, view, versions, seen), left_out, made, ids, facts)
 
 
 def _answers(

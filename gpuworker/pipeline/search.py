@@ -32,7 +32,6 @@ from gpuworker.pipeline.devices import corrections_save, cost_of, this_device
 from gpuworker.pipeline.grounds import grounds_of
 from gpuworker.pipeline.lease import Cancelled, Lease
 from gpuworker.pipeline.planned import CHUNK, Made, PlanBroken, PlannedRun, fitting
-from gpuworker.pipeline.probes import space_of
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import JobState
 from search.board import share_done
@@ -113,7 +112,7 @@ class SearchRun:
         arrays, probes, saved = load_arrays(self.search.sample_set.signature), self.grounds.probes, self._saved()
         # Settled once, so that every board of this run shares what was worked out between samples and probes.
         target = TargetView(self.search.n_samples, arrays, self.grounds.features, probes.view if probes else None)
-        self.target = settle(target, space_of(probes) if probes else None)
+        self.target = settle(target, probes.fits if probes else None)
         self.views = [
             CandidateView(
                 _signature_of(candidate, self.search.labels),

@@ -21,7 +21,7 @@ from gpuworker.core.modalities import image
 from gpuworker.core.modalities.batches import load_batch, row_digests
 from gpuworker.pipeline import probe_runs, probes
 from gpuworker.pipeline.grounds import grounds_of
-from gpuworker.pipeline.probes import Probes, catalog_probes, with_features
+from gpuworker.pipeline.probes import Probes, catalog_probes, without_features
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from jobs.models import Job, JobState
 from search.services import search_start
@@ -90,7 +90,7 @@ def view(team: Team) -> Probes:
 
 def team_probes(team: Team) -> Probes | None:
     slices = ProbeSlice.objects.offered().filter(set_key=ProbeSlice.objects.kept()[0].set_key, version__model__team=team)
-    return catalog_probes(usable(with_features(slices)))
+    return catalog_probes(usable(without_features(slices)))
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_labels_in_another_order_are_matched_by_name(pair: tuple[ModelVersion, M
         piece.labels[index] for index in np.frombuffer(bytes(piece.row_labels), "<u2")
     ]
     wanted = ["fox", "cat", "dog"]
-    other = probes.probe_view(list(with_features(ProbeSlice.objects.offered())), wanted, [first.pk])
+    other = probes.probe_view(list(without_features(ProbeSlice.objects.offered())), wanted, [first.pk])
     assert other is not None
     assert [wanted[label] for label in other.view.labels] == [LABELS[label] for label in found.view.labels]
     np.testing.assert_array_equal(other.of(first.pk)[:, 0], found.of(first.pk)[:, LABELS.index("fox")])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,10 @@ from django.template.loader import render_to_string
 from accounts.models import Team, User
 from catalog import services
 from catalog.models import ModelVersion
-from catalog.probe_models import ProbeSetVersion
+from catalog.probe_models import ProbeAnswers, ProbeSetVersion, ProbeSlice
 from gpuworker.core.modalities import image
 from gpuworker.core.modalities.batches import load_batch
+from gpuworker.core.probes import fits
 from gpuworker.core.probes.calibration import UNCALIBRATED
 from gpuworker.pipeline import grounds, probes
 from gpuworker.pipeline.lease import run_job
@@ -171,16 +175,33 @@ def test_samples_keep_their_features_beside_the_batch(alice: User) -> None:
     assert not path.exists()
 
 
-def test_the_space_of_a_choice_is_fitted_once(
+def test_a_choice_of_probes_is_read_and_fitted_once(
     models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted: list[int] = []
-    real = probes.fit_space
-    monkeypatch.setattr(probes, "_SPACES", OrderedDict())
-    monkeypatch.setattr(probes, "fit_space", lambda view: fitted.append(len(view.labels)) or real(view))
+    done: list[tuple[str, int]] = []
+
+    def counted(module: ModuleType, name: str, size: Callable[[Any], int]) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: done.append((name, size(given))) or real(*given))
+
+    monkeypatch.setattr(probes, "_KEPT", OrderedDict())
+    counted(probes, "_features", lambda given: given[1].n)
+    counted(fits, "fit_space", lambda given: len(given[0].labels))
+    counted(fits, "fit_stack", lambda given: len(given[1]))
     first = board(searched(alice, shots))
-    assert fitted == [3 * N]
-    assert board(searched(alice, shots)) == first and fitted == [3 * N]
+    assert done == [("_features", 3 * N), ("fit_space", 3 * N), ("fit_stack", 3 * N)]
+    assert board(searched(alice, shots)) == first and len(done) == 3
+    ProbeAnswers.objects.filter(version=models[0], piece=models[1].probe_slice).update(log_probs=_same_label(models[1].probe_slice))
+    again = board(searched(alice, shots))
+    assert again != first and done[3:] == [("fit_stack", 3 * N)], "other answers to the same probes"
+    monkeypatch.setattr(probes, "_KEPT", OrderedDict())
+    assert board(searched(alice, shots)) == again
+    del done[:]
     services.reference_withdraw(version=models[0], actor=alice)
     searched(alice, shots)
-    assert fitted == [3 * N, 2 * N]
+    assert [size for _, size in done] == [2 * N] * 3
+
+
+def _same_label(piece: ProbeSlice) -> bytes:
+    """Answers that name one label for every row."""
+    return np.tile(np.log([0.98, *[0.02 / (len(piece.labels) - 1)] * (len(piece.labels) - 1)]), (piece.n, 1)).astype("<f2").tobytes()

@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from gpuworker.core.probes.algebra import F32, F64, Axes, Logistic, logistic, principal_axes
+from gpuworker.core.probes.algebra import F32, F64
 from gpuworker.core.probes.marginal import apart, confusion_tables, label_shares, probe_shares, shifted, skill
+from gpuworker.core.probes.stack import Stack
 from gpuworker.core.probes.vicinity import Vicinity
 
-LEAST_LOG = -6.0
-ANSWER_AXES = 48
-ANSWER_SPREAD = 0.1
-STACK_STRENGTH = 0.1
 LOCAL, OVERALL = 8.0, 4.0  # weights of a model's accuracy near a sample and of its accuracy overall
 SURE = 0.98
 SHARED_ERRORS = 0.3  # share of identical wrong answers that unrelated models have
@@ -114,15 +111,8 @@ class Panel:
         return np.asarray(each * min(1.0, MOST_VOTES / each.sum()))
 
     @cached_property
-    def _axes(self) -> Axes:
-        return principal_axes(_side_by_side(self._answers), ANSWER_AXES, ANSWER_SPREAD)
-
-    @cached_property
-    def _stack(self) -> Logistic:
-        return logistic(self._joined(self.vicinity.probe_points, self._answers), self.vicinity.probes.labels, STACK_STRENGTH)
-
-    def _joined(self, points: F64, tables: Sequence[NDArray[np.floating[Any]]]) -> F64:
-        return np.concatenate([points, self._axes(_side_by_side(tables))], axis=1) if tables else points
+    def _stack(self) -> Stack:
+        return self.vicinity.fits.stack(self.vicinity.probes.labels, self._answers)
 
     @cached_property
     def source(self) -> F64:
@@ -149,7 +139,7 @@ class Panel:
         """M tables (n, C) over the first n samples -> label probabilities of those samples."""
         linear = self.vicinity.linear_teacher(self.n_labels)[:n]
         near = self.vicinity.near_teacher(self.n_labels)[:n]
-        stack = self._stack(self._joined(self.vicinity.points[:n], log_probs), self.n_labels)
+        stack = self._stack(self.vicinity.points[:n], log_probs, self.n_labels)
         evidence = (np.log(linear) + np.log(near)) / 2
         votes = np.array([table.argmax(1) for table in log_probs], dtype=np.int64).reshape(len(log_probs), n)
         rows = np.arange(n)
@@ -174,8 +164,3 @@ def panel_of(
     if kept is None or not kept.is_of(answers, n_labels, publishers):
         kept = vicinity.panel = Panel(vicinity, answers, n_labels, publishers)
     return kept
-
-
-def _side_by_side(tables: Sequence[NDArray[np.floating[Any]]]) -> F32:
-    """M tables (N, C) -> (N, M C), probabilities below e^-6 alike."""
-    return np.concatenate([np.clip(table, LEAST_LOG, 0.0).astype(np.float32) for table in tables], axis=1)

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from gpuworker.core.probes.algebra import F32, F64, Logistic, logistic
-from gpuworker.core.probes.space import SMOOTHING, ProbeSpace, fit_space
+from gpuworker.core.probes.fits import ProbeFits
+from gpuworker.core.probes.nearest import nearest
+from gpuworker.core.probes.space import SMOOTHING, ProbeSpace
 from gpuworker.core.protocols import ProbeView, TargetView
 
 if TYPE_CHECKING:
     from gpuworker.core.probes.panel import Panel
 
-NEIGHBOURS = 20
 MOST_WEIGHT = 20.0
 RATIO_STRENGTH = 0.3
 TEACHER_STRENGTH = 0.3
 FLOOR = 0.05  # of a label's share in a neighbourhood that does not show it
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Vicinity:
     its weighted quality on the probes.
     """
 
-    def __init__(self, features: F32, probes: ProbeView, space: ProbeSpace | None = None) -> None:
+    def __init__(self, features: F32, probes: ProbeView, fits: ProbeFits | None = None) -> None:
         self.features = features
         self.probes = probes
-        self._space = space
+        self.fits = fits or ProbeFits(probes)
         self.panel: Panel | None = None  # the last one that `panel_of` made
 
-    @cached_property
+    @property
     def space(self) -> ProbeSpace:
-        return self._space or fit_space(self.probes)
+        return self.fits.space
 
     @cached_property
     def points(self) -> F64:
@@ -58,12 +58,12 @@ class Vicinity:
     @cached_property
     def probe_points(self) -> F64:
         """(R, d)"""
-        return self.space.points(self.probes.features)
+        return self.fits.points
 
     @cached_property
     def probe_cells(self) -> NDArray[np.int64]:
         """(R,)"""
-        return self.space.cells(self.probe_points)
+        return self.fits.cells
 
     @cached_property
     def histogram(self) -> F64:
@@ -110,10 +110,7 @@ class Vicinity:
     @cached_property
     def distance(self) -> float:
         """Mean distance of the samples to their nearest probes, over that of probes to the nearest of other publishers."""
-        publishers = self.probes.publishers
-        apart = publishers if len(np.unique(publishers)) > 1 else np.arange(len(publishers))
-        usual = _nearest(self.probe_points, self.probe_points, (apart, apart))[1].mean()
-        return float(self.neighbours.distances.mean() / max(usual, 1e-12))
+        return float(self.neighbours.distances.mean() / max(self.fits.spacing, 1e-12))
 
     @cached_property
     def _linear(self) -> Logistic:
@@ -138,37 +135,18 @@ def vicinity_of(target: TargetView) -> Vicinity | None:
     return Vicinity(target.features, target.probes)
 
 
-def settle(target: TargetView, space: ProbeSpace | None = None) -> TargetView:
-    """The same target with its vicinity, so that all who are given it share the work. space: the probe set's stored one."""
+def settle(target: TargetView, fits: ProbeFits | None = None) -> TargetView:
+    """The same target with its vicinity, so that all who are given it share the work. fits: kept ones of these very probes."""
     around = vicinity_of(target)
-    if around is not None and space is not None and target.vicinity is None:
-        around = Vicinity(around.features, around.probes, space)
+    if around is not None and fits is not None and target.vicinity is None:
+        around = Vicinity(around.features, around.probes, fits)
     return replace(target, vicinity=around)
 
 
 def _neighbours(points: F64, probe_points: F64) -> Neighbours:
-    indexes, distances = _nearest(points, probe_points)
+    indexes, distances = nearest(points, probe_points)
     kernel = np.exp(-distances / max(float(distances.mean()), 1e-9))
     kernel /= kernel.sum(1, keepdims=True)
     n, k = indexes.shape
     table = csr_array((kernel.ravel(), indexes.ravel(), np.arange(0, n * k + 1, k)), shape=(n, len(probe_points)))
     return Neighbours(distances, table)
-
-
-def _nearest(points: F64, others: F64, groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None) -> tuple[NDArray[np.int64], F64]:
-    """(n, k) indexes into others and distances, nearest first. groups: of points and others; one of the same group does not count."""
-    k = min(NEIGHBOURS, len(others))
-    squares = (others**2).sum(1)
-    indexes = np.empty((len(points), k), dtype=np.int64)
-    distances = np.empty((len(points), k))
-    for at in range(0, len(points), _CHUNK):
-        block = points[at : at + _CHUNK]
-        apart = np.maximum((block**2).sum(1)[:, None] + squares - 2 * block @ others.T, 0.0)
-        if groups is not None:
-            apart[groups[0][at : at + _CHUNK, None] == groups[1]] = np.inf
-        near = np.argpartition(apart, k - 1, axis=1)[:, :k]
-        gaps = np.take_along_axis(apart, near, 1)
-        order = np.argsort(gaps, axis=1, kind="stable")
-        indexes[at : at + _CHUNK] = np.take_along_axis(near, order, 1)
-        distances[at : at + _CHUNK] = np.sqrt(np.take_along_axis(gaps, order, 1))
-    return indexes, distances

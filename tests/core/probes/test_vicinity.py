@@ -19,7 +19,7 @@ def on_a_line(samples, probes, labels=None, publishers=None):
     publishers = np.arange(len(probes)) if publishers is None else np.asarray(publishers)
     found = Vicinity(np.zeros((len(samples), 1), np.float32), ProbeView(np.zeros((len(probes), 1), np.float32), labels, publishers))
     found.points = np.asarray(samples, dtype=float)[:, None]
-    found.probe_points = np.asarray(probes, dtype=float)[:, None]
+    found.fits.points = np.asarray(probes, dtype=float)[:, None]
     return found
 
 
@@ -112,7 +112,7 @@ def test_a_settled_target_shares_its_vicinity():
     settled = settle(made.target)
     assert vicinity_of(settled) is settled.vicinity
     assert settle(settled).vicinity is settled.vicinity
-    space = around(made).space
-    assert settle(made.target, space).vicinity.space is space
+    fits = around(made).fits
+    assert settle(made.target, fits).vicinity.space is fits.space
     assert settle(TargetView(4, {})).vicinity is None
     assert vicinity_of(TargetView(0, {}, np.zeros((0, 12), np.float32), made.target.probes)) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuworker.core.probes import Vicinity, fit_space
+from gpuworker.core.probes import ProbeFits, Vicinity, fit_space
 from gpuworker.core.probes.space import competence
 from gpuworker.core.ranking.prior import prior_scores
 from gpuworker.core.scorers.a_only import a_only
@@ -18,7 +18,7 @@ def test_stored_competences_order_a_catalog_of_100_000() -> None:
     assert small.target.features is not None and small.target.probes is not None
     probes = small.target.probes
     space = fit_space(probes, cells=32)
-    around = Vicinity(small.target.features, probes, space)
+    around = Vicinity(small.target.features, probes, ProbeFits(probes, space))
     votes = np.stack([view.probe_log_probs.argmax(1) for view in small.candidates if view.probe_log_probs is not None])
     right = (votes == probes.labels).astype(np.float32)
     stored = competence(right, around.probe_cells, 32)
