@@ -9,7 +9,9 @@ from django.db import connection
 
 from accounts.models import Team, User
 from catalog.models import ModelVersion, RegisteredModel, VersionState
+from catalog.probe_models import ProbeSlice
 from catalog.services.models import model_refresh
+from jobs.models import Job
 from search import seeding
 
 WORDS = ["red", "blue", "north", "sensor", "invoice", "retina", "engine", "street", "voice", "leaf"]
@@ -25,6 +27,11 @@ def more_candidates(count: int) -> None:
         seeding.publish(copy, team, people["demo"])
     for _ in seeding.until_done(ModelVersion.objects.filter(model__team=team), people):
         pass
+
+
+def work_left() -> int:
+    """Jobs that wait or run, and slices of probes that not every model has been run on: 0 once the catalog has settled."""
+    return Job.objects.live().count() + ProbeSlice.objects.approved().filter(answered=None).count()
 
 
 def fill_catalog(count: int) -> None:
