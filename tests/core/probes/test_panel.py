@@ -34,6 +34,7 @@ def test_the_same_models_share_a_panel_and_others_get_their_own():
         ([first, second.copy()], 2, [(7,), ()]),
         ([first, second], 2, [(8,), ()]),
     ):
+        kept = panel_of(vicinity, [first, second], 2, [(7,), ()])
         other = panel_of(vicinity, tables, n_labels, own)
         assert other is not kept
         assert other.probe_votes.tolist() == Panel(vicinity, tables, n_labels, own).probe_votes.tolist()

@@ -269,3 +269,15 @@ def test_without_probes_six_opinions_are_counted_and_predict_nothing():
     assert np.corrcoef(shares, made.accuracy)[0, 1] > 0.5
     crowd = np.array([estimate.value for estimate in dawid_skene(blind, made.candidates)], dtype=float)
     assert np.corrcoef(shares, crowd)[0, 1] > 0.5
+
+
+def test_boards_of_one_search_share_a_panel():
+    made = world(6)
+    vicinity = settle(made.target).vicinity
+    first = [replace(view, log_probs=view.log_probs[:50]) for view in made.candidates]
+    judge(vicinity, first, ballots(first))
+    panel = vicinity.panel
+    judged = judge(vicinity, made.candidates, ballots(made.candidates))
+    assert panel is not None and vicinity.panel is panel
+    alone = judge(settle(made.target).vicinity, made.candidates, ballots(made.candidates))
+    np.testing.assert_array_equal(judged.predicted, alone.predicted)
