@@ -7,9 +7,11 @@ import mmap
 import os
 import resource
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ import torch
 from django.conf import settings
 from numpy.typing import NDArray
 
-from catalog.models import ModelVersion
+from catalog.models import ModelVersion, Tensor
 from gpuworker.core.errors import ExecutionFailed, LimitExceeded, UnreadableModel, UnreadableSamples
 from gpuworker.core.program.keys import content_key
 from gpuworker.core.program.store import TensorStore
@@ -32,6 +34,7 @@ DTYPES = {
     "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64, "F16": torch.float16,
     "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
 }  # fmt: skip
+PLACE = ("key", "dtype", "shape", "nbytes", "pack", "offset")  # of a tensor
 Files = Sequence[tuple[str, Path]]
 MOST_OUTPUT = 8 * 1024 * MIB  # of what is read from sample files
 
@@ -197,12 +200,22 @@ class RunnableVersion:
         """From the rows of a checked version."""
         if version.program is None:
             raise ExecutionFailed("The version has no program.", detail=str(version), fix="Publish it again.")
-        rows = sorted(version.tensors.all(), key=lambda row: row.key)
-        places = tuple(
-            {"key": row.key, "dtype": row.dtype, "shape": row.shape, "nbytes": row.nbytes, "pack": row.pack, "offset": row.offset}
-            for row in rows
-        )
-        return cls(version.spec, version.program, places, version.memory_bytes or 0)
+        return cls(version.spec, version.program, _places(version.tensors.values_list(*PLACE)), version.memory_bytes or 0)
+
+    @classmethod
+    def of_all(cls, pks: Collection[int]) -> dict[int, RunnableVersion]:
+        """By version id, those that have a program. Two queries that make no objects: they are asked for dozens of versions at once."""
+        held: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        links = Tensor.versions.through.objects.filter(modelversion__in=pks)
+        for pk, *place in links.values_list("modelversion", *(f"tensor__{name}" for name in PLACE)):
+            held[pk].append(tuple(place))
+        found = ModelVersion.objects.filter(pk__in=pks).values_list("pk", "spec", "program", "memory_bytes")
+        return {pk: cls(spec, program, _places(held[pk]), memory or 0) for pk, spec, program, memory in found if program is not None}
+
+
+def _places(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
+    """In the order of keys."""
+    return tuple(dict(zip(PLACE, row, strict=True)) for row in sorted(rows, key=itemgetter(0)))
 
 
 class PlanGone(Exception):

@@ -18,7 +18,6 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from catalog.labels import label_columns
-from catalog.models import ModelVersion
 from gpuworker.core import ranking
 from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.probes import settle
@@ -220,8 +219,7 @@ class SearchRun:
         """Plan all candidates, also those that are done: a run that is taken up again then finds the plan it had."""
         self.plans_left -= 1
         places = {candidate.version_id: index for index, candidate in enumerate(self.candidates)}
-        found = ModelVersion.objects.filter(pk__in=places, program__isnull=False).prefetch_related("tensors").in_bulk()
-        versions = {index: RunnableVersion.of(found[pk]) for pk, index in places.items() if pk in found}
+        versions = {places[pk]: version for pk, version in RunnableVersion.of_all(places).items()}
         order = sorted(versions)
         held = {order[place]: versions[order[place]] for place in fitting([versions[index] for index in order])}
         exact, row = settings.SEARCH_EXECUTION == "exact", this_device()
