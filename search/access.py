@@ -15,7 +15,7 @@ def sampleset_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = Fals
     A demo set belongs to everybody, so that nobody changes it, its owner neither.
     """
     rows = SampleSet.objects.owned_by(user).filter(demo=False) if edit else SampleSet.objects.visible_to(user)
-    found = rows.exclude(state=SampleSetState.DELETED).filter(pk=pk).select_related("owner", "shared_with").distinct().first()
+    found = rows.exclude(state=SampleSetState.DELETED).filter(pk=pk).select_related("owner", "shared_with").first()
     if found is None:
         raise Http404("No such sample set.")
     return found
@@ -24,7 +24,7 @@ def sampleset_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = Fals
 def search_for_user(user: User | AnonymousUser, pk: int, *, edit: bool = False) -> Search:
     """A search the person owns or (to look at) that is shared with a team of theirs. Raises Http404."""
     rows = Search.objects.owned_by(user) if edit else Search.objects.visible_to(user)
-    found = rows.filter(pk=pk).select_related("owner", "sample_set", "shared_with", "confirmation").distinct().first()
+    found = rows.filter(pk=pk).select_related("owner", "sample_set", "shared_with", "confirmation").defer("sample_set__signature").first()
     if found is None:
         raise Http404("No such search.")
     return found
