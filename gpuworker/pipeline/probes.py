@@ -64,7 +64,11 @@ MOST_KEPT = 8
 
 def _fits_of(pieces: Sequence[ProbeSlice], chosen: Chosen, labels: NDArray[np.int64], sources: NDArray[np.int64]) -> ProbeFits | None:
     """What a worker process has worked out on a choice of probes, known again by its digest and the slices it was made from, or a new
-    one; None when a slice was withdrawn just now. Only for a new one the features are read."""
+    one; None when a slice was withdrawn just now. Only for a new one the features are read. What holds a withdrawn slice is let go."""
+    held = {pk for _, slices in _KEPT for pk in slices}
+    there = set(ProbeSlice.objects.filter(withdrawn=None, pk__in=held).values_list("pk", flat=True))
+    for old in [old for old in _KEPT if not there.issuperset(old[1])]:
+        del _KEPT[old]
     key = chosen.digest, tuple(piece.pk for piece in pieces)
     if key not in _KEPT:
         features = _features(pieces, chosen)
@@ -122,7 +126,7 @@ def choice_of(pieces: Sequence[ProbeSlice]) -> tuple[list[ProbeSlice], Chosen, P
 
 def probe_view(pieces: Sequence[ProbeSlice], labels: Sequence[str], version_ids: Sequence[int]) -> Probes | None:
     """Choose among slices of one set key, and read what the ranking needs; four queries, whatever the number of versions and
-    slices, and one for the features of a choice that this process has not met."""
+    slices; one for what this process holds, and one for the features of a choice that it has not met."""
     choice = choice_of(pieces)
     if choice is None:
         return None

@@ -200,6 +200,7 @@ def test_a_choice_of_probes_is_read_and_fitted_once(
     services.reference_withdraw(version=models[0], actor=alice)
     searched(alice, shots)
     assert [size for _, size in done] == [2 * N] * 3
+    assert [found.features.shape[0] for found in probes._KEPT.values()] == [2 * N], "nothing is left of what was withdrawn"
 
 
 def _same_label(piece: ProbeSlice) -> bytes:
