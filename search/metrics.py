@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catalog.labels import canonical_label
+from catalog.probes import canonical_order
 from gpuworker.core.metrics import ACCURACY, Metric
 from search.models import Search
 
@@ -49,7 +50,7 @@ def calibration_key(stored: Mapping[str, Any]) -> str:
     names the labels."""
     kind = stored.get("kind", "accuracy")
     if kind == "cost":
-        names = sorted(map(canonical_label, stored["labels"]))
+        names = canonical_order(stored["labels"])
         return f"cost:{hashlib.sha256(repr((names, _costs(stored, names))).encode()).hexdigest()[:8]}"
     return f"f1:{canonical_label(stored['label'])}" if kind == "f1" else str(kind)
 
