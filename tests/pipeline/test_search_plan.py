@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -311,3 +312,15 @@ def test_a_run_that_is_sure_to_be_short_has_no_boards_between_its_first_rung_and
     events = SearchEvent.objects.filter(search=found, kind="rung").order_by("seq")
     assert [event.payload["samples"] for event in events] == seen
     assert {candidate.samples_done for candidate in found.candidates.all()} == {N}
+
+
+def test_a_run_with_candidates_outside_the_plan_is_never_short(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+    row = devices.this_device()
+    row.cost = CostModel("cpu").to_json()
+    row.save()
+    found = searched(alice, shots)
+    run = SimpleNamespace(search=found)
+    found.plan |= {"high": 0.0, "one_by_one": []}
+    assert pipeline_search.SearchRun._short(run)
+    found.plan["one_by_one"] = [0]
+    assert not pipeline_search.SearchRun._short(run)
