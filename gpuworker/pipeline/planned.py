@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ class PlanBroken(Exception):
 class Made:
     """Rows of one candidate from sample `start` on. seconds: spent on it."""
 
-    index: int
+    candidate: int
     start: int
     log_probs: NDArray[np.float32]
     seconds: float
@@ -58,9 +60,9 @@ def fitting(versions: Sequence[RunnableVersion]) -> list[int]:
 class PlannedRun:
     """The plan of one attempt at a search.
 
-    order: the candidates it holds, by their numbers in the plan. refused: those that cannot be fed these samples. worked: part >
-    milliseconds. exact: shared work is done once, but nothing is merged and nothing rounded otherwise. stored: the `plan` of an
-    earlier attempt. cost: the device's cost model as JSON, None where it was never measured. Raises PlanBroken.
+    versions: by candidate. order: the candidates it holds, by their numbers in the plan. refused: those that cannot be fed these
+    samples. worked: part > milliseconds. exact: shared work is done once, but nothing is merged and nothing rounded otherwise.
+    stored, worked: of an earlier attempt. cost: the device's cost model as JSON, None where it was never measured. Raises PlanBroken.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class PlannedRun:
         *,
         exact: bool = False,
         stored: Mapping[str, Any] | None = None,
+        worked: Mapping[str, float] = MappingProxyType({}),
         cost: Mapping[str, Any] | None = None,
     ) -> None:
         self._runner, self._asked = runner, list(versions)
@@ -83,36 +86,46 @@ class PlannedRun:
         if exact:
             options |= {"layout": "plain", "widths": (1,)}
         asked = {"samples": samples, "options": options, "cost": cost, "plan": stored}
-        self.labels = {index: len(version.spec["labels"]) for index, version in versions.items()}
+        self.labels = {key: len(version.spec["labels"]) for key, version in versions.items()}
         self.costs: dict[str, tuple[float, int]] = {}
-        self.worked: dict[str, float] = {}
         with _child():
             reply = runner.make_plan(list(versions.values()), asked)
             self.refused = {self._asked[item["model"]]: _error(item) for item in reply.meta["refused"]}
             self.order = [self._asked[number] for number in reply.meta["models"]]
             self.plan = Plan.from_json(reply.meta["plan"]).to_json()
             self.drawing: list[dict[str, Any]] = list(reply.meta["drawing"])
+        self.worked = dict(worked) if self.plan == stored else {}
 
-    def run(self, wanted: Mapping[int, int], stop: int, gone: Sequence[int]) -> Iterator[list[Made | tuple[int, UserError]]]:
-        """Bring candidates to sample `stop`. wanted: index > its first sample that is missing. gone: those that take no more part.
+    def run(
+        self, wanted: Mapping[int, int], stop: int, gone: Sequence[int], aside: Executor, check: Callable[[], None]
+    ) -> Iterator[list[Made | tuple[int, UserError]]]:
+        """Bring candidates to sample `stop`. wanted: candidate > its first sample that is missing. gone: those that take no more part.
 
-        Yields after every step, also without news, so that the caller can look around. Raises PlanBroken.
+        The child begins at once, and makes the next step while its caller looks at one. Yields after every step, also without news.
+        aside: the one thread that waits for the child. check: called before every further step; what it raises ends the run. Iterating
+        raises PlanBroken.
         """
-        place = {index: number for number, index in enumerate(self._asked)}
-        others = [number for index, number in place.items() if index not in wanted]
-        begin: dict[str, Any] | None = {
+        place = {candidate: number for number, candidate in enumerate(self._asked)}
+        others = [number for candidate, number in place.items() if candidate not in wanted]
+        begin = {
             "start": min(wanted.values()),
             "stop": stop,
-            "have": {str(place[index]): start for index, start in wanted.items()} | {str(number): stop for number in others},
-            "gone": [place[index] for index in gone if index in place],
+            "have": {str(place[candidate]): start for candidate, start in wanted.items()} | {str(number): stop for number in others},
+            "gone": [place[candidate] for candidate in gone if candidate in place],
         }
-        reached = dict(wanted)
-        done = False
-        while not done:
+        first = aside.submit(self._runner.run_plan, begin, STEP_SECONDS)
+        return self._steps(first, dict(wanted), lambda: aside.submit(self._runner.run_plan, None, STEP_SECONDS), check)
+
+    def _steps(
+        self, step: Future[Reply] | None, reached: dict[int, int], ask: Callable[[], Future[Reply]], check: Callable[[], None]
+    ) -> Iterator[list[Made | tuple[int, UserError]]]:
+        while step is not None:
             with _child():
-                reply = self._runner.run_plan(begin, STEP_SECONDS)
-                begin, done = None, bool(reply.meta["done"])
+                reply = step.result()
                 found = self._found(reply, reached)
+                done = bool(reply.meta["done"])
+            check()
+            step = None if done else ask()
             yield found
 
     def _found(self, reply: Reply, reached: dict[int, int]) -> list[Made | tuple[int, UserError]]:
@@ -128,11 +141,11 @@ class PlannedRun:
 
     def _made(self, item: Mapping[str, Any], rows: NDArray[np.float32], reached: dict[int, int]) -> Made | None:
         """Rows that are new: a chunk that others needed whole brings some candidates rows that they have."""
-        index, start, stop = self._asked[item["model"]], int(item["start"]), int(item["stop"])
-        if rows.shape != (stop - start, self.labels[index]) or rows.dtype != np.float32 or start > reached[index]:
-            raise ValueError(f"rows {start} to {stop} of candidate {index} are not what was asked for")
-        first, reached[index] = reached[index], max(stop, reached[index])
-        return Made(index, first, rows[first - start :], float(item["ms"]) / 1000) if stop > first else None
+        candidate, start, stop = self._asked[item["model"]], int(item["start"]), int(item["stop"])
+        if rows.shape != (stop - start, self.labels[candidate]) or rows.dtype != np.float32 or start > reached[candidate]:
+            raise ValueError(f"rows {start} to {stop} of candidate {candidate} are not what was asked for")
+        first, reached[candidate] = reached[candidate], max(stop, reached[candidate])
+        return Made(candidate, first, rows[first - start :], float(item["ms"]) / 1000) if stop > first else None
 
 
 @contextlib.contextmanager

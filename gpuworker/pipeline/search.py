@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -62,14 +63,16 @@ def _run(lease: Lease) -> None:
     search = Search.objects.select_related("sample_set", "owner").get(pk=lease.job.subject_id)
     with lease.write():
         _begin(search, lease.job.attempt)
-    run = SearchRun(lease, search)
-    if search.prior_at is None:
-        run.prior()
-    elif run.grounds.document != search.probes:  # withdrawn meanwhile
-        with lease.write():
-            Search.objects.filter(pk=search.pk).update(probes=run.grounds.document)
-            search.probes = run.grounds.document
-    run.measure()
+    # The child reads samples and programs and plans them while this process looks at signatures and probes.
+    with Runner(search.sample_set.batch_path) as runner, ThreadPoolExecutor(1, "plan") as aside:
+        run = SearchRun(lease, search, runner, aside)
+        if search.prior_at is None:
+            run.prior()
+        elif run.grounds.document != search.probes:  # withdrawn meanwhile
+            with lease.write():
+                Search.objects.filter(pk=search.pk).update(probes=run.grounds.document)
+                search.probes = run.grounds.document
+        run.measure()
 
 
 def _begin(search: Search, attempt: int) -> None:
@@ -95,15 +98,22 @@ def search_ended(lease: Lease, state: JobState, error: UserError | None) -> None
 
 
 class SearchRun:
-    """One attempt at one search. Candidates are taken in prior order; `views` grow as predictions arrive."""
+    """One attempt at one search. Candidates are taken in prior order; `views` grow as predictions arrive. aside: where a plan is made."""
 
-    def __init__(self, lease: Lease, search: Search) -> None:
+    def __init__(self, lease: Lease, search: Search, runner: Runner, aside: Executor) -> None:
         self.lease = lease
         self.search = search
+        self.runner = runner
+        self.aside = aside
         self.metric = metric_of(search.metric, search.labels)
         self.candidates = list(
             search.candidates.select_related("version__signature", "version__model").defer("version__program").order_by("prior_rank", "pk")
         )
+        self.versions: dict[int, RunnableVersion] = {}
+        self.planned: PlannedRun | None = None
+        self.planning: Future[PlannedRun] | None = None
+        self.plans_left = PLANS if settings.SEARCH_EXECUTION != "loop" else 0
+        self._begin_plan()
         self.grounds = grounds_of(search)
         self._read_views()
 
@@ -140,29 +150,27 @@ class SearchRun:
 
     def measure(self) -> None:
         """Run what is missing, rung by rung. On a stop the board of what is there is saved before the search ends."""
-        self.versions: dict[int, RunnableVersion] = {}
-        self.planned: PlannedRun | None = None
-        self.plans_left = PLANS if settings.SEARCH_EXECUTION != "loop" else 0
+        self.places = {candidate.pk: index for index, candidate in enumerate(self.candidates)}
         next_board = time.monotonic() + FIRST_BOARDS_EVERY
-        with Runner(self.search.sample_set.batch_path) as self.runner:
-            try:
-                for event in self._race():
-                    self.lease.check()
-                    match event:
-                        case ranking.Planned():
-                            self.lease.progress(0.0, f"{len(self.candidates)} candidates")
-                        case Measured() if (begun := time.monotonic()) > next_board:
-                            self._first_board()
-                            now = time.monotonic()
-                            next_board = now + max(FIRST_BOARDS_EVERY, BOARD_SHARE * (now - begun))
-                        case Failed(index, error):
-                            self._fail(index, error)
-                        case Scored(rung, scored):
-                            self._save(scored, rung)
-                            self.left |= {index: scored.rows[index] for index in scored.left}
-            except Cancelled:
-                self._save(self._board(), last=True)
-                raise
+        try:
+            self._take_plan()
+            for event in self._race():
+                self.lease.check()
+                match event:
+                    case ranking.Planned():
+                        self.lease.progress(0.0, f"{len(self.candidates)} candidates")
+                    case Measured() if (begun := time.monotonic()) > next_board:
+                        self._first_board()
+                        now = time.monotonic()
+                        next_board = now + max(FIRST_BOARDS_EVERY, BOARD_SHARE * (now - begun))
+                    case Failed(index, error):
+                        self._fail(index, error)
+                    case Scored(rung, scored):
+                        self._save(scored, rung)
+                        self.left |= {index: scored.rows[index] for index in scored.left}
+        except Cancelled:
+            self._save(self._board(), last=True)
+            raise
         if self.planned is not None:
             corrections_save(self.planned.costs)
 
@@ -195,18 +203,30 @@ class SearchRun:
         return board(self.target, self.views, self.search.scorers, calibration=grounds, metric=self.metric, left=self.left)
 
     def _execute(self, wanted: Mapping[int, int], stop: int) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
-        """Bring candidates to sample `stop`: by the plan, and one by one those that it does not hold or cannot finish."""
-        if self.planned is None and self.plans_left:
-            self._make_plan()
+        """Bring candidates to sample `stop`: by the plan, which begins at once, and one by one those that it does not hold or cannot
+        finish."""
+        if self.planned is None and self.plans_left:  # the one before broke
+            self._begin_plan()
+            self._take_plan()
+        asked = {self.candidates[index].pk: start for index, start in wanted.items()}
+        mine = {pk: asked[pk] for pk in self.planned.order if pk in asked} if self.planned is not None else {}
+        if self.planned is None or not mine:
+            return self._found(wanted, stop, iter(()))
+        self._mark_running([self.places[pk] for pk in mine])
+        gone = [candidate.pk for candidate in self.candidates if candidate.state in OUT_OF_RACE]
+        return self._found(wanted, stop, self.planned.run(mine, stop, gone, self.aside, self.lease.check))
+
+    def _found(
+        self, wanted: Mapping[int, int], stop: int, steps: Iterator[list[Made | tuple[int, UserError]]]
+    ) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
         waiting = dict(wanted)
-        if self.planned is not None:
-            try:
-                for index, found in self._by_plan(self.planned, wanted, stop):
-                    del waiting[index]
-                    yield index, found
-            except PlanBroken as broken:
-                log.warning("search %s: the plan broke, its candidates go on one by one: %s", self.search.pk, broken)
-                self.planned = None
+        try:
+            for index, found in self._by_plan(steps, wanted, stop):
+                del waiting[index]
+                yield index, found
+        except PlanBroken as broken:
+            log.warning("search %s: the plan broke, its candidates go on one by one: %s", self.search.pk, broken)
+            self.planned = None
         for index in waiting:
             try:
                 self._alone(index, stop)
@@ -215,59 +235,80 @@ class SearchRun:
             else:
                 yield index, self._rows(index, wanted[index], stop)
 
-    def _make_plan(self) -> None:
-        """Plan all candidates, also those that are done: a run that is taken up again then finds the plan it had."""
+    def _begin_plan(self) -> None:
+        """Have all candidates planned, also those that are done: a run that is taken up again then finds the plan it had."""
+        if not self.plans_left or all(c.state in OUT_OF_RACE or c.samples_done >= self.search.n_samples for c in self.candidates):
+            return
         self.plans_left -= 1
-        places = {candidate.version_id: index for index, candidate in enumerate(self.candidates)}
-        versions = {places[pk]: version for pk, version in RunnableVersion.of_all(places).items()}
+        owners = {candidate.version_id: candidate.pk for candidate in self.candidates}
+        versions = {owners[pk]: version for pk, version in RunnableVersion.of_all(owners).items()}
         order = sorted(versions)
-        held = {order[place]: versions[order[place]] for place in fitting([versions[index] for index in order])}
-        exact, row = settings.SEARCH_EXECUTION == "exact", this_device()
-        cost = row.cost if cost_of(row) is not None else None
+        held = {order[place]: versions[order[place]] for place in fitting([versions[pk] for pk in order])}
+        self.device = this_device()
+        self.measured = cost_of(self.device) is not None
         kept = SearchPlan.objects.filter(search=self.search).first()
+        self.planning = self.aside.submit(
+            PlannedRun,
+            self.runner,
+            held,
+            self.search.n_samples,
+            exact=settings.SEARCH_EXECUTION == "exact",
+            stored=kept.plan if kept else None,
+            worked=kept.worked if kept else {},
+            cost=self.device.cost if self.measured else None,
+        )
+
+    def _take_plan(self) -> None:
+        """Wait for the plan and show it."""
+        if self.planning is None:
+            return
+        planning, self.planning = self.planning, None
         try:
-            self.planned = PlannedRun(self.runner, held, self.search.n_samples, exact=exact, stored=kept.plan if kept else None, cost=cost)
+            self.planned = planning.result()
         except PlanBroken as broken:
             log.warning("search %s: no plan, its candidates run one by one: %s", self.search.pk, broken)
             self.plans_left = 0
         else:
-            if kept and kept.plan == self.planned.plan:
-                self.planned.worked = dict(kept.worked)
-            self._show_plan(self.planned, row.name, cost is not None)
+            self._show_plan(self.planned)
 
-    def _show_plan(self, planned: PlannedRun, device: str, measured: bool) -> None:
-        models, predicted = [self.candidates[index].pk for index in planned.order], planned.plan["predicted"]
+    def _show_plan(self, planned: PlannedRun) -> None:
+        predicted = planned.plan["predicted"]
         told: Planned = {
-            "candidates": len(models),
-            "one_by_one": len(self.candidates) - len(models),
+            "candidates": len(planned.order),
+            "one_by_one": len(self.candidates) - len(planned.order),
             "seconds": predicted["ms"] / 1000,
             "low": predicted["low"] / 1000,
             "high": predicted["high"] / 1000,
             "shared": predicted["shared"],
             "memory_bytes": predicted["peak_bytes"] + predicted["weight_bytes"],
         }
-        facts = {"plan": planned.plan, "drawing": planned.drawing, "candidates": models, "device": device, "measured": measured}
+        facts = {
+            "plan": planned.plan,
+            "drawing": planned.drawing,
+            "candidates": planned.order,
+            "device": self.device.name,
+            "measured": self.measured,
+        }
         with self.lease.write():
             SearchPlan.objects.update_or_create(search=self.search, defaults=facts)
             event_add(self.search, "planned", told, fields={"plan": told})
 
-    def _by_plan(self, planned: PlannedRun, wanted: Mapping[int, int], stop: int) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
+    def _by_plan(
+        self, steps: Iterator[list[Made | tuple[int, UserError]]], wanted: Mapping[int, int], stop: int
+    ) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
         """Rows are saved as they come, a step's at once. Raises PlanBroken; what was saved by then is known to `_rows`."""
-        for index in wanted.keys() & planned.refused.keys():
-            yield index, planned.refused[index]
-        mine = {index: start for index, start in wanted.items() if index in set(planned.order)}
-        if not mine:
-            return
-        self._mark_running(mine)
-        gone = [index for index, candidate in enumerate(self.candidates) if candidate.state in OUT_OF_RACE]
-        for step in planned.run(mine, stop, gone):
-            self.lease.check()
+        for pk, error in self.planned.refused.items() if self.planned is not None else ():
+            if self.places[pk] in wanted:
+                yield self.places[pk], error
+        for step in steps:
             self._store([item for item in step if isinstance(item, Made)])
             for item in step:
                 if not isinstance(item, Made):
-                    yield item
+                    pk, error = item
+                    yield self.places[pk], error
                 elif item.start + len(item.log_probs) >= stop:
-                    yield item.index, self._rows(item.index, wanted[item.index], stop)
+                    index = self.places[item.candidate]
+                    yield index, self._rows(index, wanted[index], stop)
 
     def _alone(self, index: int, stop: int) -> None:
         """One candidate in chunks on a fixed grid, each saved before the next. Raises UserError when it cannot."""
@@ -287,7 +328,7 @@ class SearchRun:
                     detail="The operator finds the cause in the worker's log.",
                     fix="Retry this row.",
                 ) from defect
-            self._store([Made(index, low, rows, seconds)])
+            self._store([Made(candidate.pk, low, rows, seconds)])
 
     def _mark_running(self, indexes: Iterable[int]) -> None:
         begun = [self.candidates[index] for index in indexes if self.candidates[index].state == CandidateState.QUEUED]
@@ -302,16 +343,17 @@ class SearchRun:
             return
         chunks = []
         for item in made:
-            candidate, view = self.candidates[item.index], self.views[item.index]
+            index = self.places[item.candidate]
+            candidate, view = self.candidates[index], self.views[index]
             rows = item.log_probs[:, label_columns(candidate.version.labels, self.search.labels)].astype("<f2")
             stop = item.start + len(rows)
             chunks.append(PredictionChunk(candidate=candidate, start=item.start, stop=stop, log_probs=rows.tobytes(), seconds=item.seconds))
             known = rows.astype(np.float32)
-            self.views[item.index] = replace(view, log_probs=known if view.log_probs is None else np.concatenate([view.log_probs, known]))
+            self.views[index] = replace(view, log_probs=known if view.log_probs is None else np.concatenate([view.log_probs, known]))
             candidate.samples_done, candidate.seconds = stop, candidate.seconds + item.seconds
         with self.lease.write():
             PredictionChunk.objects.bulk_create(chunks)
-            Candidate.objects.write({self.candidates[item.index] for item in made}, ["samples_done", "seconds"])
+            Candidate.objects.write({chunk.candidate for chunk in chunks}, ["samples_done", "seconds"])
             self.search.compute_seconds += sum(item.seconds for item in made)
             Search.objects.filter(pk=self.search.pk).update(compute_seconds=self.search.compute_seconds)
 

@@ -280,14 +280,17 @@ def test_a_failed_search_that_is_taken_up_again_shows_no_old_error(models: list[
     assert (search.state, search.error_title, search.error_fix) == (SearchState.FINISHED, "", "")
 
 
-def test_what_lies_behind_a_gap_counts_for_nothing(models: list[ModelVersion], shots: SampleSet, alice: User) -> None:
+def test_what_lies_behind_a_gap_counts_for_nothing(
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows are known from the first sample on: a chunk without those before it would stand in the wrong place."""
+    monkeypatch.setattr(settings, "SEARCH_EXECUTION", "loop")
     search = search_start(owner=alice, sample_set=shots)
     first, second = search.candidates.order_by("pk")[:2]
     rows = np.zeros((32, len(search.labels)), "<f2").tobytes()
     for candidate, start in ((first, 32), (second, 0), (second, 32), (second, 96)):
         PredictionChunk.objects.create(candidate=candidate, start=start, stop=start + 32, log_probs=rows, seconds=0.1)
-    run = SearchRun(None, search)  # type: ignore[arg-type]  # nothing runs
+    run = SearchRun(None, search, None, None)  # type: ignore[arg-type]  # nothing runs
     known = {row.pk: (row.samples_done, view.log_probs) for row, view in zip(run.candidates, run.views, strict=True)}
     assert known[first.pk] == (0, None)
     done, kept = known[second.pk]

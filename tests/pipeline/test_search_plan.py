@@ -196,14 +196,15 @@ def test_a_time_limit_ends_one_row(
     assert_one_failed(searched(alice, shots), "greedy", "time")
 
 
+@pytest.mark.parametrize(("packs", "held"), [(2, 2), (3, 4)])  # twins share their file
 def test_what_does_not_fit_runs_one_by_one(
-    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch
+    models: list[ModelVersion], shots: SampleSet, alice: User, monkeypatch: pytest.MonkeyPatch, packs: int, held: int
 ) -> None:
-    monkeypatch.setattr(planned, "PACKS", 2)
+    monkeypatch.setattr(planned, "PACKS", packs)
     calls = count_calls(monkeypatch)
     search = searched(alice, shots)
     event = SearchEvent.objects.get(search=search, kind="planned").payload
-    assert (event["candidates"], event["one_by_one"]) == (3, 1) and len(calls) == len(GRID), "twins share their file"
+    assert (event["candidates"], event["one_by_one"]) == (held, 4 - held) and len(calls) == (4 - held) * len(GRID)
     assert all(spans(candidate) == GRID for candidate in search.candidates.all())
 
 
@@ -269,6 +270,7 @@ def test_a_device_is_timed_once_and_learns(
     assert model is not None and model.curves and not model.corrections and device.measured
     devices.device_start()
     assert not Job.objects.filter(kind="jobs.measure_device", state=JobState.QUEUED).exists()
+    monkeypatch.setattr(pipeline_search, "SHORT_SECONDS", 0.0)  # a piece that runs once teaches nothing
     search = searched(alice, shots)
     assert search.execution.measured and search.execution.device == device.name
     device.refresh_from_db()
@@ -292,8 +294,8 @@ def test_nonsense_from_the_child_teaches_nothing() -> None:
     assert devices.this_device().cost["corrections"] == {"a": [0.5, 3]}
 
 
-@pytest.mark.parametrize(("measured", "limit", "seen"), [(True, 1e9, [32, 200]), (True, 0.0, [32, 128, 200]), (False, 1e9, [32, 128, 200])])
-def test_a_run_that_is_sure_to_be_short_has_no_boards_between_its_first_rung_and_its_end(
+@pytest.mark.parametrize(("measured", "limit", "seen"), [(True, 1e9, [200]), (True, 0.0, [32, 128, 200]), (False, 1e9, [32, 128, 200])])
+def test_a_run_that_is_sure_to_be_short_has_one_board_at_its_end(
     models: list[ModelVersion],
     shots: SampleSet,
     alice: User,

@@ -115,6 +115,16 @@ class Panel:
         return self.vicinity.fits.stack(self.vicinity.probes.labels, self._answers)
 
     @cached_property
+    def linear(self) -> F64:
+        """T: (n, C)"""
+        return self.vicinity.linear_teacher(self.n_labels)
+
+    @cached_property
+    def near(self) -> F64:
+        """K: (n, C)"""
+        return self.vicinity.near_teacher(self.n_labels)
+
+    @cached_property
     def source(self) -> F64:
         """(C,) label shares of the probes."""
         return probe_shares(self.vicinity.probes.labels, self.n_labels)
@@ -127,6 +137,10 @@ class Panel:
         weights = np.where((near * others).any(1, keepdims=True), near * others, others)
         return confusion_tables(self.probe_votes, self.vicinity.probes.labels, weights, self.n_labels)
 
+    def ready(self) -> None:
+        """Work out all that `posterior` needs beside predictions."""
+        self.voice, self.weights, self.source, self.confusion, self._stack, self.linear, self.near  # noqa: B018
+
     def shares(self, votes: NDArray[np.int64]) -> F64:
         """(M, n) answers to samples -> (C,) how often each label occurs among them."""
         if not len(votes):
@@ -137,8 +151,7 @@ class Panel:
 
     def posterior(self, log_probs: Sequence[F32], n: int) -> Posterior:
         """M tables (n, C) over the first n samples -> label probabilities of those samples."""
-        linear = self.vicinity.linear_teacher(self.n_labels)[:n]
-        near = self.vicinity.near_teacher(self.n_labels)[:n]
+        linear, near = self.linear[:n], self.near[:n]
         stack = self._stack(self.vicinity.points[:n], log_probs, self.n_labels)
         evidence = (np.log(linear) + np.log(near)) / 2
         votes = np.array([table.argmax(1) for table in log_probs], dtype=np.int64).reshape(len(log_probs), n)

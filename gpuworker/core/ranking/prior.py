@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -49,11 +50,13 @@ def prior(target: TargetView, candidates: Sequence[CandidateView]) -> list[Prior
     shares = mean_share(list(ranks.values()))
     anybody = any(view.probe_log_probs is not None for view in candidates) and any(e.value is not None for e in told[PROBED])
     scores = [None if e.value is None else round(e.value, 9) for e in told[PROBED]] if anybody else shares
-    keys = []
-    for index, view in enumerate(candidates):
+    standings = []
+    for index in range(len(candidates)):
         first, second = scores[index], shares[index]
         reported = told[TIE_BREAK][index].value or 0.0
-        keys.append((1.0 if first is None else -first, 1.0 if second is None else -second, -reported, _digest(view.signature)))
+        standings.append((1.0 if first is None else -first, 1.0 if second is None else -second, -reported))
+    alike = Counter(standings)
+    keys = [(*key, _digest(view.signature) if alike[key] > 1 else b"") for key, view in zip(standings, candidates, strict=True)]
     ordered = {key: place for place, key in reversed(list(enumerate(sorted(keys), start=1)))}
     found = []
     for index, key in enumerate(keys):

@@ -17,7 +17,8 @@ from gpuworker.core.probes.calibration import UNCALIBRATED, Calibration
 from gpuworker.core.protocols import CandidateView, TargetView
 from gpuworker.core.ranking.board import DEFAULT_SCORERS, Board, Row, board
 from gpuworker.core.ranking.leaving import Left, leaving, without
-from gpuworker.core.scorers.shift import shifts
+from gpuworker.core.scorers.anchor import ready
+from gpuworker.core.scorers.shift import Shift, shifts
 
 RUNGS = (32, 128, 512)
 
@@ -31,7 +32,8 @@ class Predict(Protocol):
 class Execute(Protocol):
     """Bring candidates to sample `stop`, in any order. wanted: candidate > its first sample without a prediction.
 
-    Gives each of them once: log-probabilities (stop - first, C) float32, or why the model cannot.
+    It may begin when it is called: what boards need beside predictions is worked out before the first item is asked for. Gives each
+    candidate once: log-probabilities (stop - first, C) float32, or why the model cannot.
     """
 
     def __call__(self, wanted: Mapping[int, int], stop: int, /) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]: ...
@@ -133,32 +135,40 @@ def rank(
     Where candidates may leave, also `decided`, the rung of the last `Scored` that was kept, and `left`, the marked rows of its board;
     whoever keeps a `Scored` keeps both at once, and can do without the `Dropped` that follow.
 
-    short: asked before every rung between the first and the last whether all that is left takes no longer than scoring it would; such a
-    rung is passed over, and nobody leaves with it.
+    short: asked before every rung but the last whether all that is left takes no longer than scoring it would; such a rung is passed
+    over, and nobody leaves with it.
     """
     target = settle(target)
     views = list(candidates)
     out, gone = set(failed), dict(left)
     for index in out:
         views[index] = replace(views[index], log_probs=None)
-    measured = shifts(target, views)
+    measured: list[Shift | None] = []
+
+    def prepare() -> None:
+        if not measured:
+            ready(target, views)
+            measured.extend(shifts(target, views))
 
     def scored(stop: int) -> Board:
+        prepare()
         return board(target, _up_to(views, stop), scorers, measured, calibration=calibration, metric=metric, left=gone)
 
     racing = [index for index in range(len(views)) if index not in out and index not in gone]
     known = sum(_samples(view, target.n) for view in views)
     yield Planned(rungs(target.n), len(views), known, sum(target.n - _samples(views[index], target.n) for index in racing))
     for number, stop in enumerate(rungs(target.n), start=1):
-        if number > 1 and stop < target.n and short():
+        if stop < target.n and short():
             continue
         wanted = {index: _samples(views[index], target.n) for index in racing if index not in out and index not in gone}
         wanted = {index: start for index, start in wanted.items() if start < stop}
-        for index, found_rows in execute(wanted, stop) if wanted else ():
+        found_rows = execute(wanted, stop) if wanted else ()
+        prepare()
+        for index, rows in found_rows:
             try:
-                if isinstance(found_rows, UserError):
-                    raise found_rows
-                views[index] = _extended(views[index], found_rows, stop - wanted[index])
+                if isinstance(rows, UserError):
+                    raise rows
+                views[index] = _extended(views[index], rows, stop - wanted[index])
             except UserError as error:
                 out.add(index)
                 # Its rows go too: kept, they would hold everyone else back to the samples it has seen.

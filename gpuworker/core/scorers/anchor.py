@@ -147,6 +147,17 @@ def weigh(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballot
     return Weighed(vicinity, found, panel, posterior.leaning(sources["dawid_skene"], len(vicinity.probes.labels)), sources, probed)
 
 
+def ready(target: TargetView, candidates: Sequence[CandidateView]) -> None:
+    """Work out and keep what `judge` needs beside predictions, for candidates that all run."""
+    vicinity = target.vicinity
+    probed = [view for view in candidates if view.probe_log_probs is not None]
+    if vicinity is None or why_not(vicinity) or not probed:
+        return
+    tables = [view.probe_log_probs for view in probed if view.probe_log_probs is not None]
+    if vicinity.probes.labels.max() < tables[0].shape[1]:
+        panel_of(vicinity, tables, tables[0].shape[1], [view.publishers for view in probed]).ready()
+
+
 def judge(vicinity: Vicinity, candidates: Sequence[CandidateView], found: Ballots, metric: Metric = ACCURACY) -> Judged:
     """As `weigh`, then judged by one metric; the boards of one search share a panel."""
     return weigh(vicinity, candidates, found, shared=True).judged(metric)

@@ -1,5 +1,6 @@
 """The race with candidates that leave it: who may, when, and that an interrupted race ends as an undisturbed one."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.metrics import Metric
+from gpuworker.core.probes import settle
 from gpuworker.core.ranking import Board, Dropped, Failed, Measured, Scored, board, one_by_one, rank, rungs
 from gpuworker.core.ranking.leaving import LEAST_RACERS, leaving
 from gpuworker.core.ranking.standing import standing
+from gpuworker.core.scorers.anchor import judge, ready
+from gpuworker.core.scorers.answers import ballots
 from gpuworker.core.specs import DROP_LEVEL
 from tests.core.probes.worlds import constant, world
 
@@ -176,16 +180,48 @@ def test_a_race_goes_by_the_metric_that_was_asked_for():
     assert all(isinstance(one, Board) and one.metric.kind == "macro_f1" for one in found)
 
 
-def test_a_short_run_is_scored_after_its_first_rung_and_at_its_end():
-    """Who leaves with the first rung leaves; the others run on to the end, and the last rung keeps its number."""
+def test_a_short_run_is_scored_at_its_end_alone():
+    """Nobody leaves, and the last rung keeps its number; so it is with rows that are known, and with those that left before."""
     made, calls = racers(), []
-    short, full = run(made, calls=calls, short=lambda: True), run(made)
-    assert [(event.rung, event.board.n) for event in short if isinstance(event, Scored)] == [(1, rungs(N)[0]), (len(rungs(N)), N)]
-    assert boards(short)[0] == boards(full)[0]
-    first, gone = rungs(N)[0], {event.left.candidate for event in short if isinstance(event, Dropped)}
-    assert sorted(calls) == sorted(
-        [(index, 0, first) for index in range(18)] + [(index, first, N) for index in range(18) if index not in gone]
-    )
-    again = run(made, known=[first if index in gone else N for index in range(18)], left={i: boards(short)[0].rows[i] for i in gone},
-                decided=1, short=lambda: True)  # fmt: skip
-    assert boards(again) == boards(short)[1:]
+    short = run(made, calls=calls, short=lambda: True)
+    assert [(event.rung, event.board.n) for event in short if isinstance(event, Scored)] == [(len(rungs(N)), N)]
+    assert sorted(calls) == [(index, 0, N) for index in range(18)]
+    assert boards(short) == boards(run(made, drop=None))[-1:]
+    assert boards(run(made, known=[rungs(N)[0]] * 18, short=lambda: True)) == boards(short)
+    full, first = run(made), rungs(N)[0]
+    gone = {event.left.candidate for event in full if isinstance(event, Dropped) and event.left.rung == 1}
+    calls.clear()
+    again = run(made, known=[first] * 18, left={i: boards(full)[0].rows[i] for i in gone}, decided=1, short=lambda: True, calls=calls)
+    assert gone and set(boards(again)[0].left) == gone
+    assert sorted(calls) == [(index, first, N) for index in range(18) if index not in gone]
+
+
+def test_what_boards_need_is_worked_out_while_candidates_run(monkeypatch):
+    made, seen = racers(), []
+    race = importlib.import_module("gpuworker.core.ranking.race")
+    real = race.ready
+    monkeypatch.setattr(race, "ready", lambda *given: (seen.append("ready"), real(*given)))
+
+    def execute(wanted, stop):
+        seen.append("begun")
+
+        def found():
+            seen.append("asked")
+            yield from ((index, made.candidates[index].log_probs[start:stop]) for index, start in wanted.items())
+
+        return found()
+
+    views = [replace(view, log_probs=None) for view in made.candidates]
+    found = boards(list(rank(made.target, views, execute)))
+    assert seen[:3] == ["begun", "ready", "asked"] and seen.count("ready") == 1
+    assert found == boards(run(made, drop=None))
+
+
+def test_what_was_worked_out_before_predictions_came_is_what_boards_find():
+    made = settle(racers().target)
+    views = racers().candidates
+    ready(made, views)
+    panel, before = made.vicinity.panel, set(vars(made.vicinity.panel))
+    assert {"voice", "weights", "confusion", "_stack", "linear", "near"} <= before
+    judge(made.vicinity, views, ballots(views))
+    assert made.vicinity.panel is panel and set(vars(panel)) == before
