@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engine.contenders import TEMPLATES
 from bench.engine.networks import Network, Perceptron, Recurrent, ResNet, Transformer, family
 from bench.engine.workloads import ALL
-from gpuworker.core.engine.calibrate import SECONDS, clock_of, invented, siblings, sweep, timed
+from gpuworker.core.engine.calibrate import SECONDS, clock_of, invented, runs, siblings, sweep, timed
 from gpuworker.core.engine.code import Code, Codes, Sizes
 from gpuworker.core.engine.cost import Observation, fit
 from gpuworker.core.engine.estimate import peak_bytes, work
@@ -30,7 +32,6 @@ from gpuworker.core.engine.templates import RESULTS
 HELD_OUT, SWEPT_AS = "perceptron", "mlp"
 """The family that no fit sees: its name in the grid, and in the sweep."""
 SHARE = 0.1
-REPEATS = 5
 WIDTHS = (1, 4, 8)
 FAMILIES: Mapping[str, list[tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
     "perceptron": [(partial(Perceptron, width, layers), (64,)) for width in (64, 256, 512) for layers in (2, 4)],
@@ -86,7 +87,7 @@ def measure(point: Point, target: Target) -> Cell:
         return bound.code
 
     code, clock, times = run(), clock_of(target.device), []
-    for _ in range(REPEATS):
+    for _ in runs(clock):
         started = clock()
         run()
         times.append(1000 * (clock() - started))
@@ -105,30 +106,49 @@ def allocated(run: Callable[[], object]) -> int:
     return most
 
 
-def tenth(points: list[Point], target: Target) -> tuple[list[Observation], set[int]]:
-    """The calls of a random tenth (at least three) of the cells of each family but one, timed, and the places of those cells."""
+def tenth(points: list[Point]) -> set[int]:
+    """Places of a random tenth (at least three) of the cells of each family but one."""
     source = random.Random(5)  # noqa: S311 - a sample of cells
     chosen: set[int] = set()
     for name in FAMILIES:
         here = [place for place, point in enumerate(points) if point.family == name]
         if name != HELD_OUT:
             chosen |= set(source.sample(here, max(3, round(SHARE * len(here)))))
+    return chosen
+
+
+def observed(points: list[Point], target: Target) -> tuple[list[Observation], list[Observation], list[Cell]]:
+    """The calls of a tenth of the cells and those of a sweep, timed, and the other cells, measured.
+
+    A machine's speed drifts by more than the model errs. So all three go on side by side, in a random order of networks and samples;
+    the widths of one network follow each other, since they are compared.
+    """
+    chosen, sweeping = tenth(points), sweep(target, seconds=math.inf, without=SWEPT_AS)
     rows: list[Observation] = []
-    for place in sorted(chosen):
-        point = points[place]
-        graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
-        rows += timed(graph, target, point.samples, point.width)
-    return rows, chosen
+    swept: list[Observation] = []
+    cells: list[Cell] = []
+    groups = [range(place, place + len(WIDTHS)) for place in range(0, len(points), len(WIDTHS))]
+    random.Random(6).shuffle(groups)  # noqa: S311 - an order of cells
+    for group in groups:
+        until = time.perf_counter() + SECONDS / len(groups)
+        while time.perf_counter() < until:
+            swept.append(next(sweeping))
+        for place in group:
+            point = points[place]
+            if place in chosen:
+                graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
+                rows += timed(graph, target, point.samples, point.width)
+            else:
+                cells.append(measure(point, target))
+    return rows, swept, cells
 
 
 def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Figures, and a table by family. A worker sweeps before it predicts anything: that sweep, without the held-out family, and a tenth
     of the grid are fitted; `cost.tenth_alone.*` is what the tenth gives without it."""
     points = grid(quick)
-    rows, chosen = tenth(points, target)
-    alone = fit(target.device, rows)
-    model = fit(target.device, [*sweep(target, seconds=SECONDS, without=SWEPT_AS), *rows])
-    cells = [measure(point, target) for place, point in enumerate(points) if place not in chosen]
+    rows, swept, cells = observed(points, target)
+    alone, model = fit(target.device, rows), fit(target.device, [*swept, *rows])
     predicted, bare = (np.array([each.ms(work(cell.code, cell.point.samples, 0))[0] for cell in cells]) for each in (model, alone))
     actual = np.array([cell.ms for cell in cells])
     error = np.abs(predicted - actual) / actual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -32,7 +33,8 @@ SECONDS = 20.0
 WIDTHS = (1, 2, 8, 32)
 SAMPLES = ((1, 8, 64), (1, 4, 32), (1, 16, 128))
 KEEP = 1 << 30
-_REPEATS = 3
+LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 15, 0.03
+"""Warm runs of one thing that is timed: more of what is short, until this much time has gone into them."""
 
 
 def calibrate(target: Target, rules: Rules = "folded", seconds: float = SECONDS) -> CostModel:
@@ -64,7 +66,7 @@ def siblings(model: Model, count: int) -> Graph:
 
 
 def timed(graph: Graph, target: Target, samples: int, width: int, length: int = 16) -> Iterator[Observation]:
-    """Every call of every branch of a graph of siblings, the best of a few runs."""
+    """Every call of every branch of a graph of siblings: the median of a few warm runs."""
     shapes = {key: (w.dtype, w.shape) for m in graph.models for key, w in zip(m.weights, m.program.weights, strict=True)}
 
     def read(key: str) -> Tensor:
@@ -86,7 +88,7 @@ def timed(graph: Graph, target: Target, samples: int, width: int, length: int = 
         rows: list[list[float]] = []
         pieces: list[float] = []
         bound: Bound | None = None
-        for _ in range(_REPEATS + 1):
+        for _ in runs(clock):
             started = clock()
             for piece in runner.run(values, frozenset()):
                 bound = piece
@@ -97,8 +99,18 @@ def timed(graph: Graph, target: Target, samples: int, width: int, length: int = 
         calls = work(bound.code, samples, length)
         for entries, times in zip(calls[:-1], zip(*rows[1:], strict=True), strict=True):
             if entries and entries[0][0] != "free":
-                yield Observation(tuple(entries), 1000 * max(min(times), 1e-7))
-        yield Observation(tuple(calls[-1]), 1000 * max(min(pieces[1:]), 1e-6))
+                yield Observation(tuple(entries), 1000 * max(statistics.median(times), 1e-7))
+        yield Observation(tuple(calls[-1]), 1000 * max(statistics.median(pieces[1:]), 1e-6))
+
+
+def runs(clock: Callable[[], float]) -> Iterator[None]:
+    """As often as something is to be run and timed: once to warm up, then until enough is known of it."""
+    yield
+    begun = clock()
+    for number in range(MOST_RUNS):
+        if number >= LEAST_RUNS and clock() - begun > RUN_SECONDS:
+            return
+        yield
 
 
 def clock_of(device: str) -> Callable[[], float]:

@@ -34,7 +34,7 @@ _PRIOR = {"flops": 1e-7, "read": 5e-7, "written": 1e-6, "weights": 3e-7, "calls"
 
 
 class Observation(NamedTuple):
-    """One call that was timed. ms: milliseconds, the best of several runs."""
+    """One call that was timed. ms: milliseconds, the median of several runs."""
 
     entries: tuple[Entry, ...]
     ms: float

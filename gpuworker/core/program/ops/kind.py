@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from gpuworker.core.errors import LimitExceeded
@@ -131,8 +132,9 @@ def broadcast(what: str, *tensors: torch.Tensor) -> None:
 
 
 def joint_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The shape that several broadcast to."""
-    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+    """The shape that several broadcast to. NumPy works it out in a fraction of the time that PyTorch takes, which is more than most
+    operators do. Raises ValueError when they do not fit."""
+    return np.broadcast_shapes(*(tuple(shape) for shape in shapes))
 
 
 def check_index(indices: torch.Tensor, size: int, what: str) -> None:
