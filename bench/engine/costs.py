@@ -32,6 +32,8 @@ from gpuworker.core.engine.templates import RESULTS
 HELD_OUT, SWEPT_AS = "perceptron", "mlp"
 """The family that no fit sees: its name in the grid, and in the sweep."""
 SHARE = 0.1
+AGAIN = 5
+"""Every so many cells one is measured a second time, at the end: what the machine itself makes of a prediction."""
 WIDTHS = (1, 4, 8)
 FAMILIES: Mapping[str, list[tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
     "perceptron": [(partial(Perceptron, width, layers), (64,)) for width in (64, 256, 512) for layers in (2, 4)],
@@ -148,6 +150,7 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     of the grid are fitted; `cost.tenth_alone.*` is what the tenth gives without it."""
     points = grid(quick)
     rows, swept, cells = observed(points, target)
+    again = [abs(measure(cell.point, target).ms / cell.ms - 1) for cell in cells[::AGAIN]]
     alone, model = fit(target.device, rows), fit(target.device, [*swept, *rows])
     predicted, bare = (np.array([each.ms(work(cell.code, cell.point.samples, 0))[0] for cell in cells]) for each in (model, alone))
     actual = np.array([cell.ms for cell in cells])
@@ -159,6 +162,7 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     figures = {
         "cost.rank_corr": float(spearmanr(predicted, actual).statistic),
         "cost.mean_error": float(error.mean()),
+        "cost.measured_again": statistics.fmean(again),
         "cost.tenth_alone.rank_corr": float(spearmanr(bare, actual).statistic),
         "cost.tenth_alone.mean_error": float((np.abs(bare - actual) / actual).mean()),
         "cost.memory_error": float(np.abs(off).mean()) if large.any() else 0.0,
