@@ -16,7 +16,7 @@ from gpuworker.core.engine.code import Codes
 from gpuworker.core.engine.cost import CostModel
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.plan import Options
-from gpuworker.core.engine.planner import plan
+from gpuworker.core.engine.planner import plan, uncollected
 from gpuworker.core.engine.recipes import slot_keys
 from gpuworker.core.engine.stages import branches
 from gpuworker.core.engine.templates import Model
@@ -39,6 +39,7 @@ def fine_tunes(model: Model, count: int, blocks: int, seed: int = 0) -> list[Mod
     return [Model(model.template, model.program, tuple(keys), slot_keys(model.template.slots, keys)) for keys in known[1:]]
 
 
+@uncollected()
 def planning(count: int, cost: CostModel) -> tuple[float, dict[str, Any]]:
     """Seconds from structures and keys to a plan: fine-tunes of fine-tunes of a network of 24 blocks, 30 % of them in full."""
     made = network(Perceptron(64, BLOCKS).eval(), (64,))

@@ -59,6 +59,13 @@ def test_equal_signatures_share_a_place():
     assert [s.position for s in prior(target, [CandidateView(reference(1, 2))] * 3)] == [1, 1, 1]
 
 
+def test_equal_figures_of_different_signatures_do_not_go_by_the_order_given():
+    target = TargetView(200, reference(0, 1))
+    two = [CandidateView(reference(1, 2)), CandidateView(reference(1, 2) | {"unread": np.ones(1)})]
+    here = [score.position for score in prior(target, two)]
+    assert sorted(here) == [1, 2] and [score.position for score in prior(target, two[::-1])] == here[::-1]
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(6)))
 def test_the_prior_order_does_not_depend_on_the_order_given(order):

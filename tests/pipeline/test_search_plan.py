@@ -125,11 +125,14 @@ def test_resumed_after_a_kill_anywhere(
     kept = SearchPlan.objects.filter(search=search).first()
     if kept is not None:
         kept.plan["parts"][0]["ms"] = 123.0  # which no planning would give
+        kept.worked = {"0": 1e6}
         kept.save()
     saved = set(PredictionChunk.objects.filter(candidate__search=search).values_list("pk", flat=True))
     assert work(job).state == JobState.SUCCEEDED
     search.refresh_from_db()
-    assert kept is None or search.execution.plan == kept.plan, "the run goes on with the plan it had"
+    if kept is not None:
+        assert search.execution.plan == kept.plan, "the run goes on with the plan it had"
+        assert search.execution.worked["0"] >= 1e6, "what its pieces took before counts"
     assert board(search) == expected
     assert saved <= set(PredictionChunk.objects.filter(candidate__search=search).values_list("pk", flat=True))
     assert all(spans(candidate) == GRID for candidate in search.candidates.all()), "no row came twice"

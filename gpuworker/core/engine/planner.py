@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gpuworker.core.engine.code import Codes
 from gpuworker.core.engine.cost import Z90, CostModel
@@ -20,6 +22,19 @@ _MANY = 2_000
 """Branches beyond which only the largest chunk that fits is looked at."""
 _BIAS = 0.08
 """What curves miss of all pieces alike, as a share."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile. Graphs and plans of thousands of models are millions of small objects without cycles; looking
+    through them again and again would take a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def plan(graph: Graph, branches: Sequence[Branch], cost: CostModel, codes: Codes, options: Options, samples: int, length: int = 0) -> Plan:

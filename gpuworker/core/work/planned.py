@@ -27,7 +27,7 @@ from gpuworker.core.engine.events import Event, Failed, Rows, Worked
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.plan import Options, Plan
-from gpuworker.core.engine.planner import graph_key, plan
+from gpuworker.core.engine.planner import graph_key, plan, uncollected
 from gpuworker.core.engine.runner import PlanRunner
 from gpuworker.core.engine.stages import Branch, branches
 from gpuworker.core.engine.templates import Rules, Templates
@@ -75,6 +75,7 @@ class _Planned:
     events: Iterator[Event] = iter(())
 
 
+@uncollected()
 def make_plan(state: State, request: Request) -> Reply:
     """Plan models on the loaded samples.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.order import Sizes, Task, depth_first, peak_of, task
 from gpuworker.core.engine.plan import Options
-from gpuworker.core.engine.planner import plan
+from gpuworker.core.engine.planner import plan, uncollected
 from gpuworker.core.engine.stages import branches
 from gpuworker.core.errors import LimitExceeded
 from tests.core.engine import nets
@@ -186,3 +187,16 @@ def test_a_width_that_was_never_run_is_tried_when_exploring() -> None:
     for _ in range(3):
         bench.cost.observe(f"{whole.code_key}:4:2", 26.0, 26.0)
     assert {part.width for part in bench.planned().parts} == {1}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_no_garbage_is_collected_while_planning(on: bool) -> None:
+    was_on = gc.isenabled()
+    try:
+        gc.enable() if on else gc.disable()
+        with pytest.raises(KeyError), uncollected():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() is on
+    finally:
+        gc.enable() if was_on else gc.disable()
