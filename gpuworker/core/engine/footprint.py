@@ -64,7 +64,7 @@ class Piece:
         """(milliseconds, their variance)."""
         curves = [(count, *cost.ms([[entry]])) for entry, count in self.entries]
         ms, variance = sum(count * ms for count, ms, _ in curves), sum(count * spread for count, _, spread in curves)
-        return corrected(ms, variance, *correction_of(cost, self.key, 1, samples))
+        return corrected(ms, variance, *correction_of(cost, [self.key], 1, samples))
 
 
 @dataclass(frozen=True, slots=True)

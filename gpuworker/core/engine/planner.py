@@ -57,6 +57,8 @@ def plan(graph: Graph, branches: Sequence[Branch], cost: CostModel, codes: Codes
             tried += 1
             if best is None or found.predicted.ms < best.predicted.ms * (1 - options.gain):
                 best = found
+            if widths.untried:
+                break
             chunk = chunk // 4 if tried else chunk // 2
         else:
             chunk //= 2

@@ -53,16 +53,21 @@ def piece_key(code_key: str, width: int, samples: int) -> str:
 
 
 def correction_of(
-    cost: CostModel, code_key: str, width: int, samples: int, widths: Sequence[int] = WIDTHS, hope: float = 1.0
+    cost: CostModel, code_keys: Sequence[str], width: int, samples: int, widths: Sequence[int] = WIDTHS, hope: float = 1.0
 ) -> tuple[float, int]:
-    """(factor, runs behind it) of a piece; one never run at this width takes that of the nearest width that was, times `hope`."""
-    factor, runs = cost.correction(piece_key(code_key, width, samples))
+    """(factor, runs behind it) of a piece. code_keys: its own, then those of what it is a part of.
+
+    One never run at this width takes that of the nearest width that was, and one never run at all that of the whole: what curves miss of
+    a form they miss of its parts as well, and what was never run must not look better for it. Both times `hope`.
+    """
+    factor, runs = cost.correction(piece_key(code_keys[0], width, samples))
     if runs:
         return factor, runs
-    for other in sorted(widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
-        near, seen = cost.correction(piece_key(code_key, other, samples))
-        if seen:
-            return near * hope, 0
+    for code_key in code_keys:
+        for other in sorted(widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
+            near, seen = cost.correction(piece_key(code_key, other, samples))
+            if seen:
+                return near * hope, 0
     return 1.0, 0
 
 
@@ -77,6 +82,7 @@ class Widths:
     def __init__(self, graph: Graph, codes: Codes, cost: CostModel, options: Options, length: int, keep: int) -> None:
         self._graph, self._codes, self._cost, self._options = graph, codes, cost, options
         self._length, self._keep, self._room = length, keep, options.budget - keep
+        self.untried = False  # while exploring: some form was never run by itself, and is to be
         self._choices: dict[tuple[int, int, int, tuple[bool, ...]], Choice] = {}
         self._singles: dict[tuple[int, int], float] = {}
         self._turns: dict[tuple[str, int], float] = {}
@@ -109,6 +115,9 @@ class Widths:
         whole = form.span(0, form.stages)
         if count == 1 or is_opaque(self._codes.single(whole, self._options.target, Sizes(samples, self._length))):
             return alone
+        if self._options.explore and not self._cost.correction(piece_key(whole.code_key, 1, samples))[1]:
+            self.untried = True
+            return alone  # what every merge is held against is measured first
         best = Choice(alone.segments, 1, alone.ms * (1 - self._options.gain), alone.variance, alone.peak, alone.piece_ms, 0)
         widths = [width for width in self._options.widths if width == 1 or width <= count]
         options: list[tuple[Segment, ...]] = [(Segment(0, form.stages, width),) for width in widths[1:]]
@@ -210,7 +219,8 @@ class Widths:
         code: Code = self._codes.single(span, target, sizes) if width == 1 else self._codes.group(span, target, sizes, width, lies, weights)
         calls = work(code, samples, length)
         hope = _HOPE if self._options.explore and width > 1 else 1.0
-        factor, runs = correction_of(self._cost, span.code_key, width, samples, self._options.widths, hope)
+        keys = span.code_key, form.span(0, form.stages).code_key
+        factor, runs = correction_of(self._cost, keys, width, samples, self._options.widths, hope)
         ms, variance = corrected(*self._cost.ms(calls), factor, runs)
         by_call = [self._cost.ms([entries])[0] * factor for entries in calls]
         borders = [cut - form.cuts[first] for cut in form.cuts[first : stop + 1]]

@@ -25,6 +25,7 @@ from gpuworker.core.engine.order import Sizes, Task, depth_first, peak_of, task
 from gpuworker.core.engine.plan import Options
 from gpuworker.core.engine.planner import plan, uncollected
 from gpuworker.core.engine.stages import branches
+from gpuworker.core.engine.widths import correction_of
 from gpuworker.core.errors import LimitExceeded
 from tests.core.engine import nets
 from tests.core.engine.planned import Bench
@@ -187,6 +188,31 @@ def test_a_width_that_was_never_run_is_tried_when_exploring() -> None:
     for _ in range(3):
         bench.cost.observe(f"{whole.code_key}:4:2", 26.0, 26.0)
     assert {part.width for part in bench.planned().parts} == {1}
+
+
+def test_exploring_runs_first_what_merges_are_held_against() -> None:
+    models = [nets.net(nets.MLP, seed) for seed in range(4)]
+    options = Options(layout="fast", chunk=4, widths=(1, 4))
+    bench = Bench(models, nets.samples(models[0][0], 16), options, cost=_cost(gemm=11.0, bmm=1.0, piece=3.0))
+    assert {part.width for part in bench.plan.parts} == {4}
+    whole = bench.branches[0].form.span(0, 3).code_key
+    bench.cost.observe(f"{whole}:1:0", 25.0, 0.1)  # sample by sample it is known to be fast
+    bench.options = replace(options, explore=True)
+    found = bench.planned()
+    assert {part.width for part in found.parts} == {1} and found.chunk == 4, "the largest chunk, as a loop would"
+    bench.cost.observe(f"{whole}:1:2", 25.0, 25.0)
+    assert bench.planned().chunk == 1
+
+
+def test_a_part_that_was_never_run_is_corrected_as_the_whole() -> None:
+    cost = CostModel("cpu")
+    assert correction_of(cost, ["part", "whole"], 2, 4) == (1.0, 0)
+    cost.observe("whole:1:2", 1.0, 3.0)
+    assert correction_of(cost, ["part", "whole"], 2, 4, hope=0.5) == (pytest.approx(1.5), 0)
+    cost.observe("part:4:2", 1.0, 2.0)
+    assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(2.0), 0)
+    cost.observe("part:2:2", 1.0, 0.5)
+    assert correction_of(cost, ["part", "whole"], 2, 4, hope=0.5) == (pytest.approx(0.5), 1)
 
 
 @pytest.mark.parametrize("on", [True, False])
