@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,10 +21,9 @@ from catalog.labels import label_columns
 from gpuworker.core import ranking
 from gpuworker.core.errors import ExecutionFailed, UserError
 from gpuworker.core.probes import settle
-from gpuworker.core.protocols import CandidateView, TargetView
+from gpuworker.core.protocols import TargetView
 from gpuworker.core.ranking import Board, Event, Failed, Measured, Scored, board, prior, rank
 from gpuworker.core.sandbox import SandboxDefect
-from gpuworker.core.signatures.columns import in_label_order
 from gpuworker.pipeline.arrays import load_arrays
 from gpuworker.pipeline.boards import board_save, left_row, prior_save
 from gpuworker.pipeline.devices import corrections_save, cost_of, this_device
@@ -33,6 +31,7 @@ from gpuworker.pipeline.grounds import grounds_of
 from gpuworker.pipeline.lease import Cancelled, Lease
 from gpuworker.pipeline.planned import CHUNK, Made, PlanBroken, PlannedRun, fitting
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
+from gpuworker.pipeline.views import candidate_views
 from jobs.models import JobState
 from search.board import share_done
 from search.events import Planned, event_add
@@ -118,19 +117,11 @@ class SearchRun:
         self._read_views()
 
     def _read_views(self) -> None:
-        arrays, probes, saved = load_arrays(self.search.sample_set.signature), self.grounds.probes, self._saved()
+        arrays, probes = load_arrays(self.search.sample_set.signature), self.grounds.probes
         # Settled once, so that every board of this run shares what was worked out between samples and probes.
         target = TargetView(self.search.n_samples, arrays, self.grounds.features, probes.view if probes else None)
         self.target = settle(target, probes.fits if probes else None)
-        self.views = [
-            CandidateView(
-                _signature_of(candidate, self.search.labels),
-                saved.get(candidate.pk),
-                probes.of(candidate.version_id) if probes else None,
-                probes.sources.get(candidate.version_id, ()) if probes else (),
-            )
-            for candidate in self.candidates
-        ]
+        self.views = candidate_views(self.search, self.candidates, probes)
         self.left = {
             index: left_row(index, candidate)
             for index, candidate in enumerate(self.candidates)
@@ -396,22 +387,3 @@ class SearchRun:
             if self.planned is not None:  # what its pieces took so far, for the page
                 SearchPlan.objects.filter(search=self.search).update(worked=self.planned.worked)
             self.lease.job.report_progress(share, self.search.stage)
-
-    def _saved(self) -> dict[int, NDArray[np.float32]]:
-        """What an earlier attempt saved, by candidate: the chunks from 0 without a gap."""
-        parts: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
-        ends: Counter[int] = Counter()
-        for chunk in PredictionChunk.objects.filter(candidate__search=self.search).order_by("candidate_id", "start").iterator():
-            if chunk.start == ends[chunk.candidate_id]:
-                rows = np.frombuffer(bytes(chunk.log_probs), "<f2").reshape(chunk.stop - chunk.start, len(self.search.labels))
-                parts[chunk.candidate_id].append(rows.astype(np.float32))
-                ends[chunk.candidate_id] = chunk.stop
-        for candidate in self.candidates:
-            candidate.samples_done = ends[candidate.pk]
-        return {pk: np.concatenate(own) for pk, own in parts.items()}
-
-
-def _signature_of(candidate: Candidate, search_labels: list[str]) -> dict[str, NDArray[np.generic]]:
-    """The stored arrays, those with one entry per label in the order of the search, as the predictions are."""
-    signature = getattr(candidate.version, "signature", None)
-    return in_label_order(load_arrays(signature.arrays), label_columns(candidate.version.labels, search_labels)) if signature else {}
