@@ -38,6 +38,10 @@ class Made:
     seconds: float
 
 
+Step = list[Made | tuple[int, UserError]]
+"""What the child came back with: rows, and who failed why."""
+
+
 def fitting(versions: Sequence[RunnableVersion]) -> list[int]:
     """Those that one plan can hold, taken in order: their files open, and their tensors, each counted once, in half of the memory.
 
@@ -96,9 +100,7 @@ class PlannedRun:
             self.drawing: list[dict[str, Any]] = list(reply.meta["drawing"])
         self.worked = dict(worked) if self.plan == stored else {}
 
-    def run(
-        self, wanted: Mapping[int, int], stop: int, gone: Sequence[int], aside: Executor, check: Callable[[], None]
-    ) -> Iterator[list[Made | tuple[int, UserError]]]:
+    def run(self, wanted: Mapping[int, int], stop: int, gone: Sequence[int], aside: Executor, check: Callable[[], None]) -> Iterator[Step]:
         """Bring candidates to sample `stop`. wanted: candidate > its first sample that is missing. gone: those that take no more part.
 
         The child begins at once, and makes the next step while its caller looks at one. Yields after every step, also without news.
@@ -118,7 +120,7 @@ class PlannedRun:
 
     def _steps(
         self, step: Future[Reply] | None, reached: dict[int, int], ask: Callable[[], Future[Reply]], check: Callable[[], None]
-    ) -> Iterator[list[Made | tuple[int, UserError]]]:
+    ) -> Iterator[Step]:
         while step is not None:
             with _child():
                 reply = step.result()
@@ -128,11 +130,11 @@ class PlannedRun:
             step = None if done else ask()
             yield found
 
-    def _found(self, reply: Reply, reached: dict[int, int]) -> list[Made | tuple[int, UserError]]:
+    def _found(self, reply: Reply, reached: dict[int, int]) -> Step:
         for part, ms in reply.meta["worked"]:
             self.worked[str(int(part))] = self.worked.get(str(int(part)), 0.0) + float(ms)
         self.costs |= {str(key): (float(mean), int(runs)) for key, (mean, runs) in reply.meta["costs"].items()}
-        found: list[Made | tuple[int, UserError]] = [(self._asked[item["model"]], _error(item)) for item in reply.meta["failed"]]
+        found: Step = [(self._asked[item["model"]], _error(item)) for item in reply.meta["failed"]]
         for number, item in enumerate(reply.meta["rows"]):
             made = self._made(item, reply.arrays[f"r{number}"], reached)
             if made is not None:

@@ -29,7 +29,7 @@ from gpuworker.pipeline.boards import board_save, left_row, prior_save
 from gpuworker.pipeline.devices import corrections_save, cost_of, this_device
 from gpuworker.pipeline.grounds import grounds_of
 from gpuworker.pipeline.lease import Cancelled, Lease
-from gpuworker.pipeline.planned import CHUNK, Made, PlanBroken, PlannedRun, fitting
+from gpuworker.pipeline.planned import CHUNK, Made, PlanBroken, PlannedRun, Step, fitting
 from gpuworker.pipeline.sandboxed import RunnableVersion, Runner
 from gpuworker.pipeline.views import candidate_views
 from jobs.models import JobState
@@ -207,9 +207,7 @@ class SearchRun:
         gone = [candidate.pk for candidate in self.candidates if candidate.state in OUT_OF_RACE]
         return self._found(wanted, stop, self.planned.run(mine, stop, gone, self.aside, self.lease.check))
 
-    def _found(
-        self, wanted: Mapping[int, int], stop: int, steps: Iterator[list[Made | tuple[int, UserError]]]
-    ) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
+    def _found(self, wanted: Mapping[int, int], stop: int, steps: Iterator[Step]) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
         waiting = dict(wanted)
         try:
             for index, found in self._by_plan(steps, wanted, stop):
@@ -285,7 +283,7 @@ class SearchRun:
             event_add(self.search, "planned", told, fields={"plan": told})
 
     def _by_plan(
-        self, steps: Iterator[list[Made | tuple[int, UserError]]], wanted: Mapping[int, int], stop: int
+        self, steps: Iterator[Step], wanted: Mapping[int, int], stop: int
     ) -> Iterator[tuple[int, NDArray[np.float32] | UserError]]:
         """Rows are saved as they come, a step's at once. Raises PlanBroken; what was saved by then is known to `_rows`."""
         for pk, error in self.planned.refused.items() if self.planned is not None else ():

@@ -147,7 +147,7 @@ def rank(
 
     def prepare() -> None:
         if not measured:
-            ready(target, views)
+            ready(target, [views[index] for index in racing])  # as the boards will see them
             measured.extend(shifts(target, views))
 
     def scored(stop: int) -> Board:

@@ -217,6 +217,17 @@ def test_what_boards_need_is_worked_out_while_candidates_run(monkeypatch):
     assert found == boards(run(made, drop=None))
 
 
+def test_nothing_is_worked_out_for_those_that_take_no_more_part(monkeypatch):
+    made, seen = racers(), []
+    race = importlib.import_module("gpuworker.core.ranking.race")
+    monkeypatch.setattr(race, "ready", lambda target, views: seen.append(len(views)))
+    first = rungs(N)[0]
+    left = {index: boards(run(made))[0].rows[index] for index in boards(run(made))[0].left}
+    seen.clear()
+    run(made, known=[first] * 18, failed=[0], left=left, decided=1)
+    assert left and seen == [18 - 1 - len(left)]
+
+
 def test_what_was_worked_out_before_predictions_came_is_what_boards_find():
     made = settle(racers().target)
     views = racers().candidates
