@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,8 +32,8 @@ from gpuworker.core.engine.templates import RESULTS
 HELD_OUT, SWEPT_AS = "perceptron", "mlp"
 """The family that no fit sees: its name in the grid, and in the sweep."""
 SHARE = 0.1
-AGAIN = 5
-"""Every so many cells one is measured a second time, at the end: what the machine itself makes of a prediction."""
+ROUNDS = 3
+"""Every cell is measured so often, minutes apart: a machine's speed goes up and down by more than the model errs."""
 WIDTHS = (1, 4, 8)
 FAMILIES: Mapping[str, list[tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
     "perceptron": [(partial(Perceptron, width, layers), (64,)) for width in (64, 256, 512) for layers in (2, 4)],
@@ -53,14 +53,19 @@ class Point:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cell:
-    """What was measured. ms: of one run. peak: bytes given out beyond inputs and weights; 0 where they cannot be counted."""
+    """What was measured. rounds: milliseconds of one run, in each round. peak: bytes given out beyond inputs and weights; 0 where they
+    cannot be counted."""
 
     point: Point
     code: Code
-    ms: float
     peak: int
+    rounds: list[float] = field(default_factory=list)
+
+    @property
+    def ms(self) -> float:
+        return statistics.median(self.rounds)
 
 
 def grid(quick: bool) -> list[Point]:
@@ -73,8 +78,8 @@ def grid(quick: bool) -> list[Point]:
     return points
 
 
-def measure(point: Point, target: Target) -> Cell:
-    """Run one cell, warm."""
+def measure(point: Point, target: Target, cell: Cell | None = None) -> Cell:
+    """Run one cell, warm. cell: what earlier rounds found."""
     graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
     shapes = {key: (w.dtype, w.shape) for m in graph.models for key, w in zip(m.weights, m.program.weights, strict=True)}
     prepared = Prepared(graph, lambda key: invented(*shapes[key]), target.device, 1 << 30)
@@ -93,7 +98,9 @@ def measure(point: Point, target: Target) -> Cell:
         started = clock()
         code = run()
         times.append(1000 * (clock() - started))
-    return Cell(point, code, statistics.median(times[1:]), allocated(run) if target.device == "cpu" else 0)
+    found = cell or Cell(point, code, allocated(run) if target.device == "cpu" else 0)
+    found.rounds.append(statistics.median(times[1:]))
+    return found
 
 
 def allocated(run: Callable[[], object]) -> int:
@@ -122,27 +129,28 @@ def tenth(points: list[Point]) -> set[int]:
 def observed(points: list[Point], target: Target) -> tuple[list[Observation], list[Observation], list[Cell]]:
     """The calls of a tenth of the cells and those of a sweep, timed, and the other cells, measured.
 
-    A machine's speed drifts by more than the model errs. So all three go on side by side, in a random order of networks and samples;
-    the widths of one network follow each other, since they are compared.
+    All three go on side by side, in a random order of networks and samples, a new one in every round; the widths of one network
+    follow each other, since they are compared.
     """
     chosen, sweeping = tenth(points), sweep(target, seconds=math.inf, without=SWEPT_AS)
     rows: list[Observation] = []
     swept: list[Observation] = []
-    cells: list[Cell] = []
+    cells: dict[int, Cell] = {}
     groups = [range(place, place + len(WIDTHS)) for place in range(0, len(points), len(WIDTHS))]
-    random.Random(6).shuffle(groups)  # noqa: S311 - an order of cells
-    for group in groups:
-        until = time.perf_counter() + SECONDS / len(groups)
-        while time.perf_counter() < until:
-            swept.append(next(sweeping))
-        for place in group:
-            point = points[place]
-            if place in chosen:
-                graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
-                rows += timed(graph, target, point.samples, point.width)
-            else:
-                cells.append(measure(point, target))
-    return rows, swept, cells
+    source = random.Random(6)  # noqa: S311 - an order of cells
+    for _ in range(ROUNDS):
+        for group in source.sample(groups, len(groups)):
+            until = time.perf_counter() + SECONDS / len(groups) / ROUNDS
+            while time.perf_counter() < until:
+                swept.append(next(sweeping))
+            for place in group:
+                point = points[place]
+                if place in chosen:
+                    graph = siblings(TEMPLATES.model(point.network.program, "folded"), point.width)
+                    rows += timed(graph, target, point.samples, point.width)
+                else:
+                    cells[place] = measure(point, target, cells.get(place))
+    return rows, swept, [cells[place] for place in sorted(cells)]
 
 
 def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -150,7 +158,6 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     of the grid are fitted; `cost.tenth_alone.*` is what the tenth gives without it."""
     points = grid(quick)
     rows, swept, cells = observed(points, target)
-    again = [abs(measure(cell.point, target).ms / cell.ms - 1) for cell in cells[::AGAIN]]
     alone, model = fit(target.device, rows), fit(target.device, [*swept, *rows])
     predicted, bare = (np.array([each.ms(work(cell.code, cell.point.samples, 0))[0] for cell in cells]) for each in (model, alone))
     actual = np.array([cell.ms for cell in cells])
@@ -162,7 +169,7 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     figures = {
         "cost.rank_corr": float(spearmanr(predicted, actual).statistic),
         "cost.mean_error": float(error.mean()),
-        "cost.measured_again": statistics.fmean(again),
+        "cost.measured_again": statistics.fmean(abs(cell.rounds[-1] / cell.rounds[0] - 1) for cell in cells),
         "cost.tenth_alone.rank_corr": float(spearmanr(bare, actual).statistic),
         "cost.tenth_alone.mean_error": float((np.abs(bare - actual) / actual).mean()),
         "cost.memory_error": float(np.abs(off).mean()) if large.any() else 0.0,

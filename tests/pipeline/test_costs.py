@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def measured(name: str, slow: float = 1.0) -> Device:
     """A device on which a product takes `slow` milliseconds, whatever its size."""
-    cost = CostModel("cpu", {"gemm": Curve(slow, (), (), 0.1), "piece": Curve(0.0, (), (), 0.1), "light": Curve(0.0, (), (), 0.1)})
+    cost = CostModel("cpu", {"gemm": Curve(slow, (), 0.0, 0.1), "piece": Curve(0.0, (), 0.0, 0.1), "light": Curve(0.0, (), 0.0, 0.1)})
     return Device.objects.create(name=name, cost=cost.to_json(), measured=timezone.now())
 
 

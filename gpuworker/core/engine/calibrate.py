@@ -32,6 +32,8 @@ Tensor = torch.Tensor
 SECONDS = 20.0
 WIDTHS = (1, 2, 8, 32)
 SAMPLES = ((1, 8, 64), (1, 4, 32), (1, 16, 128))
+MOST_ROWS = 512
+"""Samples times models at most: what takes seconds says little that a part of it would not."""
 KEEP = 1 << 30
 LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 15, 0.03
 """Warm runs of one thing that is timed: more of what is short, until this much time has gone into them."""
@@ -50,6 +52,8 @@ def sweep(target: Target, rules: Rules = "folded", seconds: float = SECONDS, wit
             program, _ = make(source)
             model = templates.model(program, rules)
             for width, samples in product(WIDTHS, source.choice(SAMPLES)):
+                if width * samples > MOST_ROWS:
+                    continue
                 if time.perf_counter() > stop:
                     return
                 yield from timed(siblings(model, width), target, samples, width)

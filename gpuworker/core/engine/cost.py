@@ -2,8 +2,8 @@
 
 Per cost class a sparse polynomial with non-negative coefficients, chosen by forward-backward selection on relative errors
 (SPORE-FoBa: Huang et al., "Predicting execution time of computer programs using sparse polynomial regression", NeurIPS 2010),
-and a launch time below which no call goes. Outside the amounts it was fitted on it is not trusted: there it is taken at the
-border of those amounts and grows in proportion to the one that lies furthest out, as a roofline does.
+and a launch time below which no call goes. All terms are of the first degree, so that beyond what was measured a prediction
+grows in proportion, as a roofline does; nor does it ever compute faster than the fastest call that was seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gpuworker.core.engine.estimate import Entry
 from gpuworker.core.engine.work import AMOUNTS
 
 Floats = NDArray[np.float64]
-VERSION = 1
+VERSION = 2
 Z90 = 1.6449
 """Half the width of a 90 % interval, in standard deviations."""
 _CACHE = float(1 << 18)  # elements of float32 in 1 MiB: about what one core holds close
@@ -42,24 +42,19 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One cost class. launch: least milliseconds. terms: (names of the amounts multiplied, milliseconds). hull: largest amounts
-    seen. spread: standard deviation of log(actual / predicted)."""
+    """One cost class. launch: least milliseconds. terms: (names of the amounts multiplied, milliseconds). rate: most flops seen in a
+    millisecond; 0 where the class has none. spread: standard deviation of log(actual / predicted)."""
 
     launch: float
     terms: tuple[tuple[tuple[str, ...], float], ...]
-    hull: tuple[float, ...]
+    rate: float
     spread: float
 
     def ms(self, names: Sequence[str], amounts: Sequence[float]) -> float:
         """Milliseconds of one call."""
-        beyond = 1.0
-        if self.hull:
-            ratios = [amount / most for amount, most in zip(amounts, self.hull, strict=True) if most > 0]
-            beyond = max([1.0, *ratios])
-            amounts = [min(amount, most) if most > 0 else amount for amount, most in zip(amounts, self.hull, strict=True)]
         value = dict(zip(names, amounts, strict=True))
         total = sum(coefficient * _term(value, term) for term, coefficient in self.terms)
-        return max(self.launch, total * beyond)
+        return max(self.launch, total, value["flops"] / self.rate if self.rate else 0.0)
 
 
 def _term(value: Mapping[str, float], term: Sequence[str]) -> float:
@@ -78,7 +73,7 @@ def _term(value: Mapping[str, float], term: Sequence[str]) -> float:
 @cache
 def _prior(family: str) -> Curve:
     terms = tuple(((name,), _PRIOR.get(name, 1e-6)) for name in AMOUNTS[family])
-    return Curve(2e-3, terms, (), 1.0)
+    return Curve(2e-3, terms, 0.0, 1.0)
 
 
 @dataclass(slots=True)
@@ -115,8 +110,8 @@ class CostModel:
         mean, count = self.corrections.get(key, (0.0, 0))
         found = math.log(actual / predicted)
         if count >= 3:
-            found = min(max(found, mean - 0.7), mean + 0.7)
-        share = max(1 / (count + 1), 0.25)
+            found = min(max(found, mean - 0.3), mean + 0.3)
+        share = max(1 / (count + 1), 0.1)
         self.corrections[key] = (mean + share * (found - mean), min(count + 1, 1000))
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +119,7 @@ class CostModel:
             "version": VERSION,
             "device": self.device,
             "curves": {
-                family: {"launch": c.launch, "terms": [[list(t), v] for t, v in c.terms], "hull": list(c.hull), "spread": c.spread}
+                family: {"launch": c.launch, "terms": [[list(t), v] for t, v in c.terms], "rate": c.rate, "spread": c.spread}
                 for family, c in self.curves.items()
             },
             "corrections": {key: list(value) for key, value in self.corrections.items()},
@@ -136,7 +131,7 @@ class CostModel:
         if document.get("version") != VERSION or not set(document["curves"]) <= set(AMOUNTS):
             raise ValueError("a cost model of another version")
         curves = {
-            family: Curve(c["launch"], tuple((tuple(t), float(v)) for t, v in c["terms"]), tuple(c["hull"]), c["spread"])
+            family: Curve(c["launch"], tuple((tuple(t), float(v)) for t, v in c["terms"]), float(c["rate"]), c["spread"])
             for family, c in document["curves"].items()
         }
         return cls(document["device"], curves, {key: (float(m), int(n)) for key, (m, n) in document["corrections"].items()})
@@ -193,10 +188,11 @@ def _curve(names: Sequence[str], rows: Sequence[tuple[Sequence[float], float]]) 
                 loss = without
     _, coefficients = _loss(columns, chosen)
     kept = [(terms[place], float(value / scale[place])) for place, value in zip(chosen, coefficients, strict=True) if value > 0]
-    curve = Curve(float(target.min()) * 0.9, tuple(kept), tuple(float(max(a)) for a in zip(*(a for a, _ in rows), strict=True)), 0.0)
+    rate = max((value.get("flops", 0.0) / ms for value, ms in zip(values, target, strict=True)), default=0.0)
+    curve = Curve(float(target.min()) * 0.9, tuple(kept), float(rate), 0.0)
     logs = np.log(np.array([max(curve.ms(names, amounts), 1e-9) for amounts, _ in rows]) / target)
     spread = float(np.sqrt(np.mean(logs**2))) * (1 + 2 / math.sqrt(len(rows)))
-    return Curve(curve.launch, curve.terms, curve.hull, max(spread, 0.03))
+    return Curve(curve.launch, curve.terms, curve.rate, max(spread, 0.03))
 
 
 def _loss(columns: Floats, chosen: Sequence[int]) -> tuple[float, Floats]:

@@ -20,12 +20,16 @@ from gpuworker.core.engine.stages import Branch, Form, StageForm
 
 _HOPE = 0.6
 """When exploring, a width that was never run is taken to be so much faster than predicted."""
+_DOUBT = 0.2
+"""By how much a merge of which some piece was never run must be predicted faster than a loop that was: of many guesses the best one
+is a lucky one."""
+_MOST_POWER = 17  # chunks have at most 65,536 samples
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """segments: of one part of at most `size` siblings. ms, variance: of such a part. peak: bytes inside it. piece_ms: its
-    longest piece. weights: bytes laid out anew."""
+    longest piece. weights: bytes laid out anew. measured: every piece of it was run before."""
 
     segments: tuple[Segment, ...]
     size: int
@@ -34,12 +38,14 @@ class Choice:
     peak: int
     piece_ms: float
     weights: int
+    measured: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
     ms: float
     variance: float
+    runs: int
     peak: int
     given: int
     made: int
@@ -49,7 +55,15 @@ class _Piece:
 
 def piece_key(code_key: str, width: int, samples: int) -> str:
     """What corrections are kept by: the compiled piece, and samples to the next power of two."""
-    return f"{code_key}:{width}:{max(0, samples - 1).bit_length()}"
+    return _key(code_key, width, _power(samples))
+
+
+def _key(code_key: str, width: int, power: int) -> str:
+    return f"{code_key}:{width}:{power}"
+
+
+def _power(samples: int) -> int:
+    return max(0, samples - 1).bit_length()
 
 
 def correction_of(
@@ -57,17 +71,22 @@ def correction_of(
 ) -> tuple[float, int]:
     """(factor, runs behind it) of a piece. code_keys: its own, then those of what it is a part of.
 
-    One never run at this width takes that of the nearest width that was, and one never run at all that of the whole: what curves miss of
-    a form they miss of its parts as well, and what was never run must not look better for it. Both times `hope`.
+    One never run in chunks of this size takes that of the nearest size that was, one never run at this width (`hope` times) that of
+    the nearest width, and one never run at all that of the whole: what curves miss of a form they miss of its parts as well, and what
+    was never run must not look better for it.
     """
-    factor, runs = cost.correction(piece_key(code_keys[0], width, samples))
-    if runs:
+    power = _power(samples)
+    factor, runs = cost.correction(_key(code_keys[0], width, power))
+    if runs or not cost.corrections:
         return factor, runs
+    sizes = sorted(range(_MOST_POWER), key=lambda other: abs(other - power))
+    near = sorted((other for other in widths if other != width), key=lambda other: abs(other.bit_length() - width.bit_length()))
     for code_key in code_keys:
-        for other in sorted(widths, key=lambda item: abs(item.bit_length() - width.bit_length())):
-            near, seen = cost.correction(piece_key(code_key, other, samples))
+        known = [(width, size, 1.0 if code_key == code_keys[0] else hope) for size in sizes] + [(other, power, hope) for other in near]
+        for other, size, share in known:
+            found, seen = cost.correction(_key(code_key, other, size))
             if seen:
-                return near * hope, 0
+                return found * share, 0
     return 1.0, 0
 
 
@@ -118,7 +137,7 @@ class Widths:
         if self._options.explore and not self._cost.correction(piece_key(whole.code_key, 1, samples))[1]:
             self.untried = True
             return alone  # what every merge is held against is measured first
-        best = Choice(alone.segments, 1, alone.ms * (1 - self._options.gain), alone.variance, alone.peak, alone.piece_ms, 0)
+        best, least = alone, alone.ms * (1 - self._options.gain)
         widths = [width for width in self._options.widths if width == 1 or width <= count]
         options: list[tuple[Segment, ...]] = [(Segment(0, form.stages, width),) for width in widths[1:]]
         mixed = self._mixed(form, count, samples, own, widths)
@@ -127,12 +146,11 @@ class Widths:
         for segments in options:
             size = max(segment.width for segment in segments)
             found = self._segments(form, size, samples, own, segments)
-            rounds = -(-count // size)
-            if found.peak <= self._room and rounds * found.ms < count * best.ms / best.size:
-                best = Choice(segments, size, found.ms * count / (rounds * size), found.variance, found.peak, found.piece_ms, 0)
-        if best.size == 1:
-            return alone
-        return self._segments(form, best.size, samples, own, best.segments)
+            ms = -(-count // size) * found.ms / count
+            doubtful = alone.measured and not found.measured and not self._options.explore
+            if found.peak <= self._room and ms < least and not (doubtful and ms > alone.ms * (1 - _DOUBT)):
+                best, least = found, ms
+        return best
 
     def _mixed(self, form: Form, count: int, samples: int, own: tuple[bool, ...], widths: Sequence[int]) -> tuple[Segment, ...] | None:
         """The best widths stage by stage; None when they are all the same."""
@@ -179,10 +197,12 @@ class Widths:
         """What one part of `size` siblings costs."""
         ms = variance = piece_ms = 0.0
         carried = most = weights = 0
+        measured = True
         for segment in segments:
             piece = self._piece(form, segment.first, segment.stop, segment.width, samples, own if segment.width > 1 else ())
             rounds = -(-size // segment.width)
             ms += rounds * piece.ms
+            measured = measured and piece.runs > 0
             variance += rounds * piece.variance
             piece_ms = max(piece_ms, piece.ms)
             joined = piece.given if len(segments) > 1 else 0
@@ -191,7 +211,7 @@ class Widths:
             most = max(most, carried + joined + (rounds - 1) * piece.made + piece.peak + beyond)
             carried = rounds * piece.made
             weights += rounds * piece.weights
-        return Choice(segments, size, ms, variance, most, piece_ms, weights)
+        return Choice(segments, size, ms, variance, most, piece_ms, weights, measured)
 
     def _piece(self, form: Form, first: int, stop: int, width: int, samples: int, own: tuple[bool, ...]) -> _Piece:
         span = form.span(first, stop)
@@ -229,6 +249,7 @@ class Widths:
         return _Piece(
             ms,
             variance,
+            runs,
             peak_bytes(code, samples, length),
             input_bytes(code, samples, length),
             output_bytes(code, samples, length),

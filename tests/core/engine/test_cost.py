@@ -42,10 +42,22 @@ def test_prediction_never_falls_when_work_grows() -> None:
 
 def test_beyond_what_was_measured_it_grows_in_proportion() -> None:
     model = fit("cpu", _rows())
-    largest = model.curves["gemm"].hull
-    inside, _ = model.ms([[("gemm", largest, 1)]])
-    outside, _ = model.ms([[("gemm", tuple(100 * amount for amount in largest), 1)]])
-    assert outside == pytest.approx(100 * inside)
+    inside, _ = model.ms([[("gemm", (1e6,) * 4, 1)]])
+    outside, _ = model.ms([[("gemm", (1e8,) * 4, 1)]])
+    assert outside == pytest.approx(100 * inside, rel=0.05)
+
+
+def test_what_costs_little_may_grow_far_beyond_what_was_measured() -> None:
+    model = fit("cpu", _rows())
+    few, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e6), 1)]])
+    many, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e7), 1)]])
+    assert many < 1.5 * few
+
+
+def test_nothing_computes_faster_than_the_fastest_call_seen() -> None:
+    rows = [Observation((("gemm", (1e6, 1e3, size, 1e3), 1),), 1e-5 * size) for size in (1e4, 2e4, 4e4)]
+    ms, _ = fit("cpu", rows).ms([[("gemm", (1e9, 1e3, 1e4, 1e3), 1)]])
+    assert ms == pytest.approx(100.0)
 
 
 def test_a_class_never_measured_has_a_cost_and_a_wide_interval() -> None:

@@ -30,7 +30,7 @@ LENGTH = 10
 def device(slow: float = 1.0) -> CostModel:
     """Each class has curves of its own, one of them never timed."""
     curves = {"gemm": ("flops", 2e-7), "conv": ("flops", 3e-7), "light": ("written", 4e-7), "piece": ("calls", 1e-3)}
-    return CostModel("cpu", {name: Curve(1e-3 * slow, (((amount,), ms * slow),), (), 0.2) for name, (amount, ms) in curves.items()})
+    return CostModel("cpu", {name: Curve(1e-3 * slow, (((amount,), ms * slow),), 0.0, 0.2) for name, (amount, ms) in curves.items()})
 
 
 def alone(made: nets.Made, cost: CostModel, samples: int) -> Plan:

@@ -38,7 +38,7 @@ LARGE_TRANSFORMER = {**nets.TRANSFORMER, "width": 64, "max_length": 64, "feed_fo
 def _cost(**launch: float) -> CostModel:
     """A device where the named classes cost so much a call, however large, and all else is free."""
     names = ("gemm", "bmm", "conv", "grouped", "light", "copy", "piece", "heavy", "norm", "reduce", "gather", "attention", "free")
-    return CostModel("cpu", {name: Curve(launch.get(name, 0.0), (), (), 0.1) for name in names})
+    return CostModel("cpu", {name: Curve(launch.get(name, 0.0), (), 0.0, 0.1) for name in names})
 
 
 def test_siblings_are_merged_where_a_call_costs_more_than_its_work() -> None:
@@ -190,6 +190,22 @@ def test_a_width_that_was_never_run_is_tried_when_exploring() -> None:
     assert {part.width for part in bench.planned().parts} == {1}
 
 
+def test_a_merge_that_was_never_run_must_promise_more_than_a_loop_that_was() -> None:
+    models = [nets.net(nets.MLP, seed) for seed in range(4)]
+    options = Options(layout="plain", chunk=4, widths=(1, 4))
+    # The loop takes 4 x (3 + 3), the merge 3 + 1 + 2 x 8.2: 15 in a hundred less.
+    bench = Bench(models, nets.samples(models[0][0], 4), options, cost=_cost(gemm=1.0, bmm=8.2, piece=3.0))
+    assert {part.width for part in bench.plan.parts} == {4}
+    whole = bench.branches[0].form.span(0, 3).code_key
+    bench.cost.observe(f"{whole}:1:2", 6.0, 6.0)
+    assert {part.width for part in bench.planned().parts} == {1}
+    bench.cost.observe(f"{whole}:4:2", 20.4, 20.4)
+    assert {part.width for part in bench.planned().parts} == {4}
+    much = Bench(models, nets.samples(models[0][0], 4), options, cost=_cost(gemm=1.0, bmm=7.0, piece=3.0))
+    much.cost.observe(f"{whole}:1:2", 6.0, 6.0)
+    assert {part.width for part in much.planned().parts} == {4}, "25 in a hundred less"
+
+
 def test_exploring_runs_first_what_merges_are_held_against() -> None:
     models = [nets.net(nets.MLP, seed) for seed in range(4)]
     options = Options(layout="fast", chunk=4, widths=(1, 4))
@@ -211,6 +227,8 @@ def test_a_part_that_was_never_run_is_corrected_as_the_whole() -> None:
     assert correction_of(cost, ["part", "whole"], 2, 4, hope=0.5) == (pytest.approx(1.5), 0)
     cost.observe("part:4:2", 1.0, 2.0)
     assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(2.0), 0)
+    cost.observe("part:2:4", 1.0, 4.0)
+    assert correction_of(cost, ["part", "whole"], 2, 4, hope=0.5) == (pytest.approx(4.0), 0), "larger chunks, the same width"
     cost.observe("part:2:2", 1.0, 0.5)
     assert correction_of(cost, ["part", "whole"], 2, 4, hope=0.5) == (pytest.approx(0.5), 1)
 
