@@ -56,8 +56,8 @@ class Engine:
     device: str = "cpu"
     codes: Codes = field(default_factory=Codes)
 
-    def prepare(self, workload: Workload, budget: int = 2 << 30) -> tuple[Run, Plan]:
-        """Plan, run and learn a few times, then the plan that is kept."""
+    def prepare(self, workload: Workload, budget: int = 2 << 30) -> tuple[Run, Run, Plan]:
+        """Plan, run and learn a few times: (runs the plan that is kept, runs the one that curves alone gave, the plan that is kept)."""
         graph = Graph()
         store: dict[str, Tensor] = {}
         for one, name in zip(workload.networks, workload.inputs, strict=True):
@@ -81,7 +81,8 @@ class Engine:
                     rows[event.model].append(event.outputs["y"])
             return [part[0] if len(part) == 1 else torch.cat(part) for part in rows]
 
-        runner, made = ready(options)
+        first, made = ready(options)
+        runner = first
         for _ in range(LEARN):
             once(runner)
             once(runner)
@@ -91,7 +92,7 @@ class Engine:
             runner, made = again, after
         runner, made = ready(options)
         once(runner)
-        return lambda: once(runner), made
+        return lambda: once(runner), lambda: once(first), made
 
 
 def _chunks(workload: Workload, name: str) -> list[Tensor]:

@@ -11,11 +11,13 @@ from typing import Any
 from bench.engine.contenders import PEERS, UNMERGED, Engine, Run, Workload
 from gpuworker.core.engine.calibrate import clock_of
 
+FIRST = "first plan"
+
 
 @dataclass
 class Row:
     """One workload. ms: median of the rounds by contender. skipped: why a peer did not run. speedup: of the engine over the eager
-    loop, median over pairs. best: over the fastest peer that merges nothing."""
+    loop, median over pairs. best: over the fastest peer that merges nothing. first: the same of the plan that nothing was learned for."""
 
     workload: str
     samples: int
@@ -23,6 +25,7 @@ class Row:
     skipped: dict[str, str] = field(default_factory=dict)
     speedup: float = 0.0
     best: float = 0.0
+    first: float = 0.0
     difference: float = 0.0
     widths: str = ""
     predicted_ms: float = 0.0
@@ -30,8 +33,9 @@ class Row:
     def table(self) -> dict[str, Any]:
         """One line of the report."""
         shown: dict[str, Any] = {"workload": self.workload, "samples": self.samples}
-        shown |= {f"{name} ms": self.ms.get(name) for name in ("engine", *PEERS)}
-        shown |= {"over eager": self.speedup, "over best unmerged": self.best, "largest difference": self.difference}
+        shown |= {f"{name} ms": self.ms.get(name) for name in ("engine", FIRST, *PEERS)}
+        shown |= {"over eager": self.speedup, "over best unmerged": self.best, "first plan over best unmerged": self.first}
+        shown |= {"largest difference": self.difference}
         shown |= {"widths": self.widths, "predicted ms": self.predicted_ms}
         return shown | {"skipped": "; ".join(f"{name}: {why}" for name, why in self.skipped.items())}
 
@@ -39,11 +43,11 @@ class Row:
 def compare(engine: Engine, workload: Workload, peers: Mapping[str, Callable[[Workload], Run]], rounds: int, seconds: float) -> Row:
     """Rounds of all contenders one after the other, until there are enough of them or the time is over (at least two)."""
     row = Row(workload.name, workload.count)
-    run, plan = engine.prepare(workload)
+    run, first, plan = engine.prepare(workload)
     row.predicted_ms = plan.predicted.ms
     merged = sorted({segment.width for part in plan.parts for segment in part.segments})
     row.widths = "+".join(map(str, merged))
-    contenders: dict[str, Run] = {"engine": run}
+    contenders: dict[str, Run] = {"engine": run, FIRST: first}
     for name, make in peers.items():
         try:
             contenders[name] = make(workload)
@@ -64,5 +68,9 @@ def compare(engine: Engine, workload: Workload, peers: Mapping[str, Callable[[Wo
     row.ms = {name: statistics.median(found) for name, found in times.items()}
     row.speedup = statistics.median(eager / ours for eager, ours in zip(times["eager"], times["engine"], strict=True))
     unmerged = [times[name] for name in UNMERGED if name in times]
-    row.best = min(statistics.median(peer / ours for peer, ours in zip(found, times["engine"], strict=True)) for found in unmerged)
+
+    def over(name: str) -> float:
+        return min(statistics.median(peer / ours for peer, ours in zip(found, times[name], strict=True)) for found in unmerged)
+
+    row.best, row.first = over("engine"), over(FIRST)
     return row
