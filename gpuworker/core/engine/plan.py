@@ -24,7 +24,7 @@ class Options:
     budget: int = 1 << 30
     chunk: int = 256
     widths: tuple[int, ...] = WIDTHS
-    gain: float = 0.05
+    gain: float = 0.15
     explore: bool = False
 
     @property

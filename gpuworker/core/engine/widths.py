@@ -20,16 +20,13 @@ from gpuworker.core.engine.stages import Branch, Form, StageForm
 
 _HOPE = 0.6
 """When exploring, a width that was never run is taken to be so much faster than predicted."""
-_DOUBT = 0.2
-"""By how much a merge of which some piece was never run must be predicted faster than a loop that was: of many guesses the best one
-is a lucky one."""
 _MOST_POWER = 17  # chunks have at most 65,536 samples
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """segments: of one part of at most `size` siblings. ms, variance: of such a part. peak: bytes inside it. piece_ms: its
-    longest piece. weights: bytes laid out anew. measured: every piece of it was run before."""
+    longest piece. weights: bytes laid out anew."""
 
     segments: tuple[Segment, ...]
     size: int
@@ -38,14 +35,12 @@ class Choice:
     peak: int
     piece_ms: float
     weights: int
-    measured: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
     ms: float
     variance: float
-    runs: int
     peak: int
     given: int
     made: int
@@ -147,8 +142,7 @@ class Widths:
             size = max(segment.width for segment in segments)
             found = self._segments(form, size, samples, own, segments)
             ms = -(-count // size) * found.ms / count
-            doubtful = alone.measured and not found.measured and not self._options.explore
-            if found.peak <= self._room and ms < least and not (doubtful and ms > alone.ms * (1 - _DOUBT)):
+            if found.peak <= self._room and ms < least:
                 best, least = found, ms
         return best
 
@@ -197,12 +191,10 @@ class Widths:
         """What one part of `size` siblings costs."""
         ms = variance = piece_ms = 0.0
         carried = most = weights = 0
-        measured = True
         for segment in segments:
             piece = self._piece(form, segment.first, segment.stop, segment.width, samples, own if segment.width > 1 else ())
             rounds = -(-size // segment.width)
             ms += rounds * piece.ms
-            measured = measured and piece.runs > 0
             variance += rounds * piece.variance
             piece_ms = max(piece_ms, piece.ms)
             joined = piece.given if len(segments) > 1 else 0
@@ -211,7 +203,7 @@ class Widths:
             most = max(most, carried + joined + (rounds - 1) * piece.made + piece.peak + beyond)
             carried = rounds * piece.made
             weights += rounds * piece.weights
-        return Choice(segments, size, ms, variance, most, piece_ms, weights, measured)
+        return Choice(segments, size, ms, variance, most, piece_ms, weights)
 
     def _piece(self, form: Form, first: int, stop: int, width: int, samples: int, own: tuple[bool, ...]) -> _Piece:
         span = form.span(first, stop)
@@ -249,7 +241,6 @@ class Widths:
         return _Piece(
             ms,
             variance,
-            runs,
             peak_bytes(code, samples, length),
             input_bytes(code, samples, length),
             output_bytes(code, samples, length),

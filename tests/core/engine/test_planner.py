@@ -50,11 +50,11 @@ def test_siblings_are_merged_where_a_call_costs_more_than_its_work() -> None:
     assert merged.predicted.loop_ms == pytest.approx(24.0)
 
 
-def test_a_merge_that_gains_less_than_five_in_a_hundred_is_left_alone() -> None:
+def test_a_merge_that_gains_less_than_timings_vary_is_left_alone() -> None:
     models = [nets.net(nets.MLP, seed) for seed in range(2)]
     inputs = nets.samples(models[0][0], 4)
-    # Two of the three layers take "bmm" when merged: 1 + 1 + 2 x 2.9 against 2 x (1 + 3); then with a gain that counts.
-    for bmm, width in ((2.9, 1), (2.7, 2)):
+    # Two of the three layers take "bmm" when merged: 1 + 1 + 2 x 2.5 against 2 x (1 + 3); then with a gain that counts.
+    for bmm, width in ((2.5, 1), (2.3, 2)):
         found = Bench(models, inputs, Options(chunk=4, widths=(1, 2)), cost=_cost(gemm=1.0, bmm=bmm, piece=1.0)).plan
         assert {part.width for part in found.parts} == {width}
 
@@ -188,22 +188,6 @@ def test_a_width_that_was_never_run_is_tried_when_exploring() -> None:
     for _ in range(3):
         bench.cost.observe(f"{whole.code_key}:4:2", 26.0, 26.0)
     assert {part.width for part in bench.planned().parts} == {1}
-
-
-def test_a_merge_that_was_never_run_must_promise_more_than_a_loop_that_was() -> None:
-    models = [nets.net(nets.MLP, seed) for seed in range(4)]
-    options = Options(layout="plain", chunk=4, widths=(1, 4))
-    # The loop takes 4 x (3 + 3), the merge 3 + 1 + 2 x 8.2: 15 in a hundred less.
-    bench = Bench(models, nets.samples(models[0][0], 4), options, cost=_cost(gemm=1.0, bmm=8.2, piece=3.0))
-    assert {part.width for part in bench.plan.parts} == {4}
-    whole = bench.branches[0].form.span(0, 3).code_key
-    bench.cost.observe(f"{whole}:1:2", 6.0, 6.0)
-    assert {part.width for part in bench.planned().parts} == {1}
-    bench.cost.observe(f"{whole}:4:2", 20.4, 20.4)
-    assert {part.width for part in bench.planned().parts} == {4}
-    much = Bench(models, nets.samples(models[0][0], 4), options, cost=_cost(gemm=1.0, bmm=7.0, piece=3.0))
-    much.cost.observe(f"{whole}:1:2", 6.0, 6.0)
-    assert {part.width for part in much.planned().parts} == {4}, "25 in a hundred less"
 
 
 def test_exploring_runs_first_what_merges_are_held_against() -> None:
