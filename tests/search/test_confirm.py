@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, Team, User
 from catalog.models import ModelVersion
-from gpuworker.core.labelling import Label
+from gpuworker.core.labelling import Label, pick
 from search import labelling
 from search.access import search_for_user
 from search.exports import board_csv, board_document
@@ -41,7 +41,9 @@ def say(search: Search, person: User, times: int, label: int | None | str = "tru
     return asked
 
 
-def test_labels_that_agree_with_one_model_make_it_lead_surely(alice: User, finished: Search) -> None:
+def test_labels_that_agree_with_one_model_make_it_lead_surely(alice: User, finished: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The same draws whatever keys the rows have: how much an interval shrinks depends on which samples were asked for.
+    monkeypatch.setattr(labelling, "pick", lambda given, belief, closed, seed: pick(given, belief, closed, 0))
     before = round_of(finished).belief
     say(finished, alice, 30)
     after = round_of(finished).belief
@@ -51,7 +53,7 @@ def test_labels_that_agree_with_one_model_make_it_lead_surely(alice: User, finis
     assert confirmation.figures[str(first.pk)]["value"] == pytest.approx(float(after.mean[0]), abs=1e-6)
     assert confirmation.sure > 0.9
     width = [float(belief.interval[1][0] - belief.interval[0][0]) for belief in (before, after)]
-    assert width[1] < width[0]  # by how much depends on which samples the draw, seeded by the rows' keys, asked for
+    assert width[1] < 0.8 * width[0]
 
 
 def test_no_sample_is_asked_for_twice_and_the_last_question_has_no_successor(alice: User, finished: Search) -> None:
