@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -28,7 +28,6 @@ from gpuworker.core.engine.templates import Templates
 
 Tensor = torch.Tensor
 Run = Callable[[], list[Tensor]]
-LEARN = 7
 TEMPLATES = Templates()
 """Kept as a worker keeps them: a structure is analysed once."""
 
@@ -57,7 +56,8 @@ class Engine:
     codes: Codes = field(default_factory=Codes)
 
     def prepare(self, workload: Workload, budget: int = 2 << 30) -> tuple[Run, Run, Plan]:
-        """Plan, run and learn a few times: (runs the plan that is kept, runs the one that curves alone gave, the plan that is kept)."""
+        """Plan, run and plan again, as a worker has done by its second search: (runs that plan, runs the first, which curves alone gave,
+        the second plan)."""
         graph = Graph()
         store: dict[str, Tensor] = {}
         for one, name in zip(workload.networks, workload.inputs, strict=True):
@@ -65,12 +65,11 @@ class Engine:
             graph.add(TEMPLATES.model(one.program, "folded"), [name])
         found = branches(graph)
         options = Options(device=self.device, chunk=workload.chunk, budget=budget)
-        exploring = replace(options, explore=True)
 
         def feed(name: str, start: int, stop: int) -> Tensor:
             return workload.samples[name][start:stop]
 
-        def ready(options: Options) -> tuple[PlanRunner, Plan]:
+        def ready() -> tuple[PlanRunner, Plan]:
             made = plan(graph, found, self.cost, self.codes, options, workload.count)
             return PlanRunner(graph, found, made, store.__getitem__, self.codes, cost=self.cost), made
 
@@ -81,19 +80,13 @@ class Engine:
                     rows[event.model].append(event.outputs["y"])
             return [part[0] if len(part) == 1 else torch.cat(part) for part in rows]
 
-        first, made = ready(options)
-        runner = first
-        for _ in range(LEARN):
-            for _ in range(2):
-                torch.zeros(1 << 24)  # other work came between: no weight is in a cache any more
-                once(runner)
-            again, after = ready(exploring)
-            if [(part.branches, part.segments) for part in after.parts] == [(part.branches, part.segments) for part in made.parts]:
-                break
-            runner, made = again, after
-        runner, made = ready(options)
-        once(runner)
-        return lambda: once(runner), lambda: once(first), made
+        first, _ = ready()
+        for _ in range(2):  # a first run of a piece lays out weights and teaches nothing
+            torch.zeros(1 << 24)  # other work came between: no weight is in a cache any more
+            once(first)
+        second, made = ready()
+        once(second)
+        return lambda: once(second), lambda: once(first), made
 
 
 def _chunks(workload: Workload, name: str) -> list[Tensor]:

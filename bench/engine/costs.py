@@ -19,10 +19,11 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engine.contenders import TEMPLATES
 from bench.engine.networks import Network, Perceptron, Recurrent, ResNet, Transformer, family
 from bench.engine.workloads import ALL
-from gpuworker.core.engine.calibrate import SECONDS, clock_of, invented, runs, siblings, sweep, timed
+from gpuworker.core.engine.calibrate import SECONDS, invented, runs, siblings, sweep, timed
+from gpuworker.core.engine.clock import Pace, clock_of, steady
 from gpuworker.core.engine.code import Code, Codes, Sizes
 from gpuworker.core.engine.cost import Observation, fit
-from gpuworker.core.engine.estimate import peak_bytes, work
+from gpuworker.core.engine.estimate import peak_bytes, touched, work
 from gpuworker.core.engine.execute import Group, Segment, Values
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.prepare import Prepared
@@ -55,17 +56,22 @@ class Point:
 
 @dataclass(slots=True)
 class Cell:
-    """What was measured. rounds: milliseconds of one run, in each round. peak: bytes given out beyond inputs and weights; 0 where they
-    cannot be counted."""
+    """What was measured. rounds: milliseconds of one run and the pace of the machine (`clock.Pace`), in each round. peak: bytes given
+    out beyond inputs and weights; 0 where they cannot be counted."""
 
     point: Point
     code: Code
     peak: int
-    rounds: list[float] = field(default_factory=list)
+    rounds: list[tuple[float, float]] = field(default_factory=list)
 
     @property
-    def ms(self) -> float:
-        return statistics.median(self.rounds)
+    def raw(self) -> float:
+        """Milliseconds, whatever the pace."""
+        return statistics.median(ms for ms, _ in self.rounds)
+
+    def at(self, pace: float) -> list[float]:
+        """Milliseconds in each round, had the machine had this pace."""
+        return [ms * pace / meanwhile for ms, meanwhile in self.rounds]
 
 
 def grid(quick: bool) -> list[Point]:
@@ -93,13 +99,17 @@ def measure(point: Point, target: Target, cell: Cell | None = None) -> Cell:
         (bound,) = group.run(values, frozenset())
         return bound.code
 
-    clock, times = clock_of(target.device), []
+    clock, pace = clock_of(target.device), Pace(target.device)
+    times: list[float] = []
+    paces: list[float] = []
     for _ in runs(clock):
+        paces.append(pace.now())
         started = clock()
         code = run()
-        times.append(1000 * (clock() - started))
+        times.append(clock() - started)
     found = cell or Cell(point, code, allocated(run) if target.device == "cpu" else 0)
-    found.rounds.append(statistics.median(times[1:]))
+    seconds, meanwhile = steady(times[1:], paces[1:])
+    found.rounds.append((1000 * seconds, meanwhile))
     return found
 
 
@@ -159,8 +169,11 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     points = grid(quick)
     rows, swept, cells = observed(points, target)
     alone, model = fit(target.device, rows), fit(target.device, [*swept, *rows])
-    predicted, bare = (np.array([each.ms(work(cell.code, cell.point.samples, 0))[0] for cell in cells]) for each in (model, alone))
-    actual = np.array([cell.ms for cell in cells])
+    done = [work(cell.code, cell.point.samples, 0) for cell in cells]
+    predicted, bare = (np.array([each.ms(calls, touched(calls))[0] for calls in done]) for each in (model, alone))
+    rounds = [cell.at(model.pace) for cell in cells]
+    actual = np.array([statistics.median(found) for found in rounds])
+    raw = np.array([cell.raw for cell in cells])
     error = np.abs(predicted - actual) / actual
     peaks = np.array([peak_bytes(cell.code, cell.point.samples, 0) for cell in cells], float)
     given = np.array([cell.peak for cell in cells], float)
@@ -169,7 +182,9 @@ def cost_figures(target: Target, quick: bool) -> tuple[dict[str, float], list[di
     figures = {
         "cost.rank_corr": float(spearmanr(predicted, actual).statistic),
         "cost.mean_error": float(error.mean()),
-        "cost.measured_again": statistics.fmean(abs(cell.rounds[-1] / cell.rounds[0] - 1) for cell in cells),
+        "cost.measured_again": statistics.fmean(abs(found[-1] / found[0] - 1) for found in rounds),
+        "cost.whatever_pace.mean_error": float((np.abs(predicted - raw) / raw).mean()),
+        "cost.whatever_pace.measured_again": statistics.fmean(abs(cell.rounds[-1][0] / cell.rounds[0][0] - 1) for cell in cells),
         "cost.tenth_alone.rank_corr": float(spearmanr(bare, actual).statistic),
         "cost.tenth_alone.mean_error": float((np.abs(bare - actual) / actual).mean()),
         "cost.memory_error": float(np.abs(off).mean()) if large.any() else 0.0,

@@ -4,7 +4,7 @@
 
 Every workload runs in interleaved rounds: the engine, the eager loop, the loop over folded and channels-last modules, the loop over
 `torch.compile`d modules, and `torch.vmap`. One thread each; its processor time counts, so that a busy machine blurs little. The
-engine plans, runs and learns a few times before it is timed, as a worker has by its second search.
+engine has planned and run them once before, as a worker has by its second search.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.engine.contenders import PEERS, UNMERGED, Engine, Run, Workload
-from gpuworker.core.engine.calibrate import clock_of
+from gpuworker.core.engine.clock import clock_of
 
 FIRST = "first plan"
+MOST_ROUNDS, LEAST_SECONDS = 60, 12.0
+"""What takes little is run more often: as many rounds as fit into this time."""
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Row:
 
 
 def compare(engine: Engine, workload: Workload, peers: Mapping[str, Callable[[Workload], Run]], rounds: int, seconds: float) -> Row:
-    """Rounds of all contenders one after the other, until there are enough of them or the time is over (at least two)."""
+    """Rounds of all contenders, each in another order, until there are enough of them or the time is over (at least two)."""
     row = Row(workload.name, workload.count)
     run, first, plan = engine.prepare(workload)
     row.predicted_ms = plan.predicted.ms
@@ -57,13 +60,17 @@ def compare(engine: Engine, workload: Workload, peers: Mapping[str, Callable[[Wo
     for one, other in zip(run(), expected, strict=True):
         scale = max(1.0, float(other.abs().max()))
         row.difference = max(row.difference, float((one.to(other.device) - other).abs().max()) / scale)
-    clock = clock_of(engine.device)
+    clock, source = clock_of(engine.device), random.Random(1)  # noqa: S311 - an order of contenders
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    stop = time.perf_counter() + seconds
-    while len(times["engine"]) < 2 or (len(times["engine"]) < rounds and time.perf_counter() < stop):
-        for name, contender in contenders.items():
+    begun = time.perf_counter()
+
+    def enough(done: int, spent: float) -> bool:
+        return done >= 2 and (spent > seconds or done >= MOST_ROUNDS or (done >= rounds and spent > min(seconds, LEAST_SECONDS)))
+
+    while not enough(len(times["engine"]), time.perf_counter() - begun):
+        for name in source.sample(list(contenders), len(contenders)):
             started = clock()
-            contender()
+            contenders[name]()
             times[name].append(1000 * (clock() - started))
     row.ms = {name: statistics.median(found) for name, found in times.items()}
     row.speedup = statistics.median(eager / ours for eager, ours in zip(times["eager"], times["engine"], strict=True))

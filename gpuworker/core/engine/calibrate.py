@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -12,9 +11,10 @@ from typing import Any
 
 import torch
 
+from gpuworker.core.engine.clock import Pace, clock_of, steady, tick_of
 from gpuworker.core.engine.code import Codes, Sizes
 from gpuworker.core.engine.cost import CostModel, Observation, fit
-from gpuworker.core.engine.estimate import work
+from gpuworker.core.engine.estimate import Entry, touched, work
 from gpuworker.core.engine.execute import Bound, Group, Segment, Values
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
@@ -34,6 +34,8 @@ WIDTHS = (1, 2, 8, 32)
 SAMPLES = ((1, 8, 64), (1, 4, 32), (1, 16, 128))
 MOST_ROWS = 512
 """Samples times models at most: what takes seconds says little that a part of it would not."""
+LENGTHS = (1, 2, 4, 16, 32)
+"""Of inputs whose size is open: short ones have few rows beside large weights, as a perceptron has for one sample."""
 KEEP = 1 << 30
 LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 15, 0.03
 """Warm runs of one thing that is timed: more of what is short, until this much time has gone into them."""
@@ -56,7 +58,7 @@ def sweep(target: Target, rules: Rules = "folded", seconds: float = SECONDS, wit
                     continue
                 if time.perf_counter() > stop:
                     return
-                yield from timed(siblings(model, width), target, samples, width)
+                yield from timed(siblings(model, width), target, samples, width, source.choice(LENGTHS))
 
 
 def siblings(model: Model, count: int) -> Graph:
@@ -84,27 +86,36 @@ def timed(graph: Graph, target: Target, samples: int, width: int, length: int = 
     found: dict[tuple[int, tuple[int, ...]], list[Branch]] = {}
     for branch in branches(graph):
         found.setdefault((branch.form.number, branch.inputs), []).append(branch)
-    clock = clock_of(target.device)
+    clock, pace = clock_of(target.device), Pace(target.device)
+    tick = tick_of(clock)
     for group in found.values():
         stages = group[0].form.stages
         segments = [Segment(0, stages, width)]
         runner = Group(prepared, codes, target, Sizes(samples, length), group, segments, clock)
         rows: list[list[float]] = []
         pieces: list[float] = []
+        paces: list[float] = []
         bound: Bound | None = None
         for _ in runs(clock):
+            paces.append(pace.now())
             started = clock()
             for piece in runner.run(values, frozenset()):
                 bound = piece
-                pieces.append(clock() - started - sum(runner.times))
-                rows.append(runner.times)
+                pieces.append(clock() - started - sum(runner.times) - tick * (len(runner.times) + 1))
+                rows.append([took - tick for took in runner.times])
                 started = clock()
         assert bound is not None
         calls = work(bound.code, samples, length)
+        around = touched(calls)
         for entries, times in zip(calls[:-1], zip(*rows[1:], strict=True), strict=True):
             if entries and entries[0][0] != "free":
-                yield Observation(tuple(entries), 1000 * max(statistics.median(times), 1e-7))
-        yield Observation(tuple(calls[-1]), 1000 * max(statistics.median(pieces[1:]), 1e-6))
+                yield _observation(entries, times, paces[1:], around)
+        yield _observation(calls[-1], pieces[1:], paces[1:], around)
+
+
+def _observation(entries: Sequence[Entry], seconds: Sequence[float], paces: Sequence[float], around: float) -> Observation:
+    typical, pace = steady(seconds, paces)
+    return Observation(tuple(entries), 1000 * typical, pace, around)
 
 
 def runs(clock: Callable[[], float]) -> Iterator[None]:
@@ -115,19 +126,6 @@ def runs(clock: Callable[[], float]) -> Iterator[None]:
         if number >= LEAST_RUNS and clock() - begun > RUN_SECONDS:
             return
         yield
-
-
-def clock_of(device: str) -> Callable[[], float]:
-    """Seconds; on a GPU after all that was started has ended. One thread alone is timed by its own processor time, which other
-    processes on the machine do not disturb."""
-    if not device.startswith("cuda"):
-        return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-
-    def waited() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return waited
 
 
 def invented(dtype: str, shape: Sequence[int]) -> Tensor:
@@ -154,9 +152,13 @@ def _catalog(name: str, options: Callable[[random.Random], Mapping[str, Any]]) -
     return make
 
 
-def _by_hand(port: Input, build: Callable[[random.Random, Builder, Value], Value]) -> Callable[[random.Random], tuple[Program, object]]:
+def _by_hand(
+    shapes: Sequence[tuple[int, ...]], build: Callable[[random.Random, Builder, Value], Value]
+) -> Callable[[random.Random], tuple[Program, object]]:
+    """A network of our own. shapes: of one sample."""
+
     def make(source: random.Random) -> tuple[Program, object]:
-        builder = Builder((port,))
+        builder = Builder((Input("x", "float32", (None, *source.choice(shapes))),))
         return builder.finish([("y", build(source, builder, builder.inputs[0]))])
 
     return make
@@ -208,8 +210,8 @@ KINDS: Mapping[str, Callable[[random.Random], tuple[Program, object]]] = {
             "kernel": s.choice((3, 5)),
         },
     ),
-    "recurrent": _by_hand(Input("x", "float32", (None, 24, 32)), _recurrent),
-    "elementwise": _by_hand(Input("x", "float32", (None, 3, 24, 24)), _elementwise),
+    "recurrent": _by_hand([(steps, 32) for steps in (8, 24, 48)], _recurrent),
+    "elementwise": _by_hand([(3, 24, 24)], _elementwise),
 }  # fmt: skip
 """Networks of the sweep: name > maker of a program of random sizes."""
 

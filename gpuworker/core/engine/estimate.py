@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gpuworker.core.engine.code import Code, Trace
 from gpuworker.core.engine.operators import BINARY, CONV, LINEAR, OPAQUE, POINTWISE, gives_size
 from gpuworker.core.engine.prepare import AS_THEY_ARE
 from gpuworker.core.engine.probe import evaluate
 from gpuworker.core.engine.templates import ValueFacts
-from gpuworker.core.engine.work import AMOUNTS
+from gpuworker.core.engine.work import AMOUNTS, TOUCHED
 
 _TEMPORARIES = frozenset(
     {"softplus", "mish", "where", "prelu", "resize", "lp_normalize", "tree_ensemble", "hard_sigmoid", "selu", "thresholded_relu"}
@@ -23,7 +23,17 @@ Entry = tuple[str, Amounts, int]
 def work(code: Code, samples: int, length: int) -> list[list[Entry]]:
     """Per call what it does for that many samples; then one more entry for starting the piece itself."""
     found = [call_work(trace, code.width, samples, length) for trace in code.traces]
-    return [*found, [("piece", (float(len(code.traces)), float(code.inputs + len(code.needs))), 1)]]
+    values = len(code.outputs) * code.width
+    return [*found, [("piece", (float(len(code.traces)), float(code.inputs + len(code.needs)), float(values)), 1)]]
+
+
+def touched(calls: Iterable[Sequence[Entry]]) -> float:
+    """Elements of the tensors that calls read and write."""
+    return sum(
+        times * sum(amount for name, amount in zip(AMOUNTS[family], amounts, strict=True) if name in TOUCHED)
+        for entries in calls
+        for family, amounts, times in entries
+    )
 
 
 def call_work(trace: Trace, width: int, samples: int, length: int) -> list[Entry]:

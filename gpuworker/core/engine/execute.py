@@ -13,7 +13,7 @@ from gpuworker.core.engine.kernels import Form as WeightForm
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.layouts import Lie
 from gpuworker.core.engine.operators import OPAQUE
-from gpuworker.core.engine.pieces import Piece, gathered
+from gpuworker.core.engine.pieces import Piece, gathered, members
 from gpuworker.core.engine.prepare import Prepared
 from gpuworker.core.engine.stages import Branch, StageForm, Wire
 from gpuworker.core.program.execute import run_batched
@@ -90,7 +90,7 @@ class Group:
                 last = first + count == total
                 inputs, lies = [], []
                 for wire in stage.origins:
-                    leaves = last and self._last[wire] == number and (wire[0] == "x" or wire[1:] not in form.outputs)
+                    leaves = last and self._last[wire] == number
                     pieces = known.pop(wire) if leaves else known[wire]
                     value, lie = gathered(pieces, first, count)
                     inputs.append(value)
@@ -101,14 +101,15 @@ class Group:
                     bound = self._bound[number, first] = self._bind(stage, first, count, lies)
                 with torch.inference_mode():
                     results = self._results(bound, inputs)
-                for target, value, lie in zip(made, results, bound.code.lies, strict=True):
-                    target.append(Piece(value, "same" if count == 1 else lie, first, count))
-                value = results = None  # type: ignore[assignment]
+                for output, target, value, lie in zip(stage.outputs, made, results, bound.code.lies, strict=True):
+                    piece = Piece(value, "same" if count == 1 else lie, first, count)
+                    target.append(piece)
+                    if output in form.outputs:
+                        own = self.branches[first : first + count]
+                        values |= {branch.value(output): each for branch, each in zip(own, members(piece), strict=True)}
+                value = results = piece = None  # type: ignore[assignment]
                 yield bound
             known |= {("v", *place): pieces for place, pieces in zip(stage.outputs, made, strict=True)}
-        for output in form.outputs:
-            for number, branch in enumerate(self.branches):
-                values[branch.value(output)] = gathered(known["v", *output], number, 1)[0]
 
     def _results(self, bound: Bound, inputs: list[Any]) -> list[Any]:
         if self.opaque:

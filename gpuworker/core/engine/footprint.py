@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from gpuworker.core.engine.code import Codes, Sizes
 from gpuworker.core.engine.cost import CostModel
-from gpuworker.core.engine.estimate import Entry, work
+from gpuworker.core.engine.estimate import Entry, touched, work
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.plan import Options
@@ -28,7 +28,7 @@ from gpuworker.core.program.model import Program
 from gpuworker.core.program.ops.kind import DTYPES
 from gpuworker.core.specs import FORECAST_BATCH
 
-VERSION = 1
+VERSION = 2
 """Of the document and of how it is worked out: another one means that models are analysed again."""
 BATCHES = (1, FORECAST_BATCH)
 _ROOM = 1 << 50  # bytes: memory is to be told, not to be kept to
@@ -60,9 +60,14 @@ class Piece:
     key: str
     entries: tuple[tuple[Entry, int], ...]
 
-    def ms(self, cost: CostModel, samples: int) -> tuple[float, float]:
+    @property
+    def touched(self) -> float:
+        """Elements read and written."""
+        return sum(count * touched([[entry]]) for entry, count in self.entries)
+
+    def ms(self, cost: CostModel, samples: int, around: float) -> tuple[float, float]:
         """(milliseconds, their variance)."""
-        curves = [(count, *cost.ms([[entry]])) for entry, count in self.entries]
+        curves = [(count, *cost.ms([[entry]], around)) for entry, count in self.entries]
         ms, variance = sum(count * ms for count, ms, _ in curves), sum(count * spread for count, _, spread in curves)
         return corrected(ms, variance, *correction_of(cost, [self.key], 1, samples))
 
@@ -148,7 +153,8 @@ def forecasts(found: Footprint, cost: CostModel) -> list[Forecast]:
     """What its batches take on a device, as a plan of this model alone would predict."""
     result = []
     for batch in found.batches:
-        pieces = [piece.ms(cost, batch.samples) for piece in batch.pieces]
+        around = sum(piece.touched for piece in batch.pieces)
+        pieces = [piece.ms(cost, batch.samples, around) for piece in batch.pieces]
         ms, variance = sum(ms for ms, _ in pieces), sum(spread for _, spread in pieces)
         result.append(Forecast(batch.samples, ms, *interval(ms, variance), batch.memory_bytes))
     return result

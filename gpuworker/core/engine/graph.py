@@ -87,6 +87,11 @@ class Graph:
         self.outputs.append(tuple((name, made[value // RESULTS] * RESULTS + value % RESULTS) for name, value in template.outputs))
         return number
 
+    @property
+    def elements(self) -> int:
+        """Of all weights, each counted once."""
+        return sum(weight.slot.elements for weight in self.weights)
+
     def key(self, node: int) -> bytes:
         """Equal for equal results on equal feeds, in any graph and process."""
         return self._digest(node, self._keys, lambda weight: self.weights[weight].key)

@@ -38,6 +38,14 @@ def gathered(pieces: Sequence[Piece], first: int, count: int) -> tuple[Any, Lie]
     return torch.cat([_stacked(piece) for piece in found]), "stack"
 
 
+def members(piece: Piece) -> Sequence[Any]:
+    """The value of each; views."""
+    if piece.lie == "same":
+        return [piece.value] * piece.count
+    found: Sequence[Any] = piece.value.unbind(0) if piece.lie == "stack" else piece.value.chunk(piece.count, 1)
+    return found
+
+
 def _cut(piece: Piece, first: int, count: int) -> Piece:
     start, stop = max(first, piece.first), min(first + count, piece.first + piece.count)
     if piece.lie == "same" or (start, stop) == (piece.first, piece.first + piece.count):

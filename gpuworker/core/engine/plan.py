@@ -16,8 +16,7 @@ WIDTHS = (1, 2, 4, 8, 16, 32)
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to plan. budget: bytes for activations and weights laid out anew. chunk: most samples at once. widths: most models as
-    one, 1 always among them. gain: a merge must be predicted faster by this share. explore: try widths that were never run where they
-    might be the best, so that a worker learns them."""
+    one, 1 always among them. gain: a merge must be predicted faster by this share."""
 
     device: str = "cpu"
     layout: Layout = "fast"
@@ -25,7 +24,6 @@ class Options:
     chunk: int = 256
     widths: tuple[int, ...] = WIDTHS
     gain: float = 0.15
-    explore: bool = False
 
     @property
     def target(self) -> Target:

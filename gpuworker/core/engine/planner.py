@@ -42,7 +42,7 @@ def plan(graph: Graph, branches: Sequence[Branch], cost: CostModel, codes: Codes
 
     Raises LimitExceeded when not even one sample at a time fits into the budget.
     """
-    weights = _weight_bytes(graph)
+    weights = 4 * graph.elements
     keep = min(weights, options.budget // 2)
     room = options.budget - keep
     groups = _siblings(branches)
@@ -57,8 +57,6 @@ def plan(graph: Graph, branches: Sequence[Branch], cost: CostModel, codes: Codes
             tried += 1
             if best is None or found.predicted.ms < best.predicted.ms * (1 - options.gain):
                 best = found
-            if widths.untried:
-                break
             chunk = chunk // 4 if tried else chunk // 2
         else:
             chunk //= 2
@@ -172,8 +170,3 @@ def _candidates(
 
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
-
-
-def _weight_bytes(graph: Graph) -> int:
-    """Bytes of all weights, each counted once."""
-    return sum(weight.slot.elements for weight in graph.weights) * 4

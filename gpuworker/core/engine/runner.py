@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from gpuworker.core.engine.cache import ResultCache
-from gpuworker.core.engine.calibrate import clock_of
+from gpuworker.core.engine.clock import Pace, clock_of
 from gpuworker.core.engine.code import Codes, Sizes
 from gpuworker.core.engine.cost import CostModel
-from gpuworker.core.engine.estimate import work
+from gpuworker.core.engine.estimate import touched, work
 from gpuworker.core.engine.events import Checkpoint, Event, Failed, Rows, Worked
 from gpuworker.core.engine.execute import Bound, Group, Values
 from gpuworker.core.engine.graph import Graph, bitmap
@@ -57,12 +57,12 @@ class PlanRunner:
         if graph_key(graph) != plan.key:
             raise ValueError("the plan is for other models")
         self._graph, self._branches, self._plan, self._codes = graph, branches, plan, codes
-        self._cost, self._cache = cost, cache
+        self._cost, self._cache, self._around = cost, cache, graph.elements
         self._prepared = Prepared(graph, read, plan.device, plan.keep)
         self._sizes = Sizes(plan.chunk, plan.length)
         self._groups: dict[tuple[int, ...], Group] = {}
         self._warm: dict[int, float] = {}
-        self._clock = clock_of(plan.device)
+        self._clock, self._pace = clock_of(plan.device), Pace(plan.device)
         self._trees = trees(plan.parts, branches)
         planned = {model for tree in self._trees for model in tree.models}
         # A model that only hands its inputs on has no branch.
@@ -160,15 +160,18 @@ class PlanRunner:
         if group is None:
             group = self._groups[key] = Group(self._prepared, self._codes, self._plan.target, self._sizes, own, part.segments)
         last = frozenset(value for value in own[0].inputs if readers[value] == 1) if len(own) == 1 else frozenset()
+        before = self._pace.recent()
         started = self._clock()
         for bound in group.run(values, last):
             ms = 1000 * (self._clock() - started)
+            after = self._pace.recent()
             self._took += ms
-            self._account(group, bound, ms)
+            self._account(group, bound, ms, (before + after) / 2)
             yield Worked(self._number[part.branches], ms)
+            before = self._pace.recent()
             started = self._clock()
 
-    def _account(self, group: Group, bound: Bound, ms: float) -> None:
+    def _account(self, group: Group, bound: Bound, ms: float, pace: float) -> None:
         """Note what a piece took. The first run of a piece lays out weights and is no measure."""
         for branch in group.branches[bound.first : bound.first + bound.count]:
             for member in branch.members:
@@ -176,9 +179,9 @@ class PlanRunner:
         place = id(bound)
         if place not in self._warm:
             calls = work(bound.code, self._plan.chunk, self._plan.length) if self._cost is not None and not group.opaque else []
-            self._warm[place] = self._cost.ms(calls)[0] if self._cost is not None else 0.0
+            self._warm[place] = self._cost.ms(calls, max(self._around, touched(calls)))[0] if self._cost is not None else 0.0
         elif self._cost is not None and self._warm[place] > 0:
-            self._cost.observe(piece_key(bound.stage.code_key, bound.count, self._plan.chunk), self._warm[place], ms)
+            self._cost.observe(piece_key(bound.stage.code_key, bound.count, self._plan.chunk), self._warm[place], ms, pace)
 
     def _given(self, wanted: int, readers: Counter[int], start: int, stop: int, made: set[int]) -> Iterator[Event]:
         """Rows of the models whose outputs are all there, now that `made` are (none made: those the cache or the feeds gave)."""

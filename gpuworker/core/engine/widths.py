@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 from gpuworker.core.engine.code import Code, Codes, Sizes
 from gpuworker.core.engine.cost import CostModel
-from gpuworker.core.engine.estimate import Entry, input_bytes, is_opaque, output_bytes, peak_bytes, weight_bytes, work
+from gpuworker.core.engine.estimate import Entry, input_bytes, is_opaque, output_bytes, peak_bytes, touched, weight_bytes, work
 from gpuworker.core.engine.execute import Segment
 from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.layouts import Lie, alike
 from gpuworker.core.engine.plan import WIDTHS, Options
 from gpuworker.core.engine.stages import Branch, Form, StageForm
 
-_HOPE = 0.6
-"""When exploring, a width that was never run is taken to be so much faster than predicted."""
 _MOST_POWER = 17  # chunks have at most 65,536 samples
 
 
@@ -61,13 +59,11 @@ def _power(samples: int) -> int:
     return max(0, samples - 1).bit_length()
 
 
-def correction_of(
-    cost: CostModel, code_keys: Sequence[str], width: int, samples: int, widths: Sequence[int] = WIDTHS, hope: float = 1.0
-) -> tuple[float, int]:
+def correction_of(cost: CostModel, code_keys: Sequence[str], width: int, samples: int, widths: Sequence[int] = WIDTHS) -> tuple[float, int]:
     """(factor, runs behind it) of a piece. code_keys: its own, then those of what it is a part of.
 
-    One never run in chunks of this size takes that of the nearest size that was, one never run at this width (`hope` times) that of
-    the nearest width, and one never run at all that of the whole: what curves miss of a form they miss of its parts as well, and what
+    One never run in chunks of this size takes that of the nearest size that was, one never run at this width that of the
+    nearest width, and one never run at all that of the whole: what curves miss of a form they miss of its parts as well, and what
     was never run must not look better for it.
     """
     power = _power(samples)
@@ -77,11 +73,10 @@ def correction_of(
     sizes = sorted(range(_MOST_POWER), key=lambda other: abs(other - power))
     near = sorted((other for other in widths if other != width), key=lambda other: abs(other.bit_length() - width.bit_length()))
     for code_key in code_keys:
-        known = [(width, size, 1.0 if code_key == code_keys[0] else hope) for size in sizes] + [(other, power, hope) for other in near]
-        for other, size, share in known:
+        for other, size in [(width, size) for size in sizes] + [(other, power) for other in near]:
             found, seen = cost.correction(_key(code_key, other, size))
             if seen:
-                return found * share, 0
+                return found, 0
     return 1.0, 0
 
 
@@ -96,7 +91,7 @@ class Widths:
     def __init__(self, graph: Graph, codes: Codes, cost: CostModel, options: Options, length: int, keep: int) -> None:
         self._graph, self._codes, self._cost, self._options = graph, codes, cost, options
         self._length, self._keep, self._room = length, keep, options.budget - keep
-        self.untried = False  # while exploring: some form was never run by itself, and is to be
+        self._around = graph.elements
         self._choices: dict[tuple[int, int, int, tuple[bool, ...]], Choice] = {}
         self._singles: dict[tuple[int, int], float] = {}
         self._turns: dict[tuple[str, int], float] = {}
@@ -129,9 +124,6 @@ class Widths:
         whole = form.span(0, form.stages)
         if count == 1 or is_opaque(self._codes.single(whole, self._options.target, Sizes(samples, self._length))):
             return alone
-        if self._options.explore and not self._cost.correction(piece_key(whole.code_key, 1, samples))[1]:
-            self.untried = True
-            return alone  # what every merge is held against is measured first
         best, least = alone, alone.ms * (1 - self._options.gain)
         widths = [width for width in self._options.widths if width == 1 or width <= count]
         options: list[tuple[Segment, ...]] = [(Segment(0, form.stages, width),) for width in widths[1:]]
@@ -183,8 +175,8 @@ class Widths:
         if key not in self._turns:
             code = self._codes.single(span, self._options.target, Sizes(samples, self._length))
             elements = input_bytes(code, samples, self._length) / 4
-            rows: list[list[Entry]] = [[("copy", (elements,), 1)], [("piece", (1.0, 8.0), 1)]]
-            self._turns[key] = self._cost.ms(rows)[0]
+            rows: list[list[Entry]] = [[("copy", (elements,), 1)], [("piece", (1.0, 8.0, 0.0), 1)]]
+            self._turns[key] = self._cost.ms(rows, self._around)[0]
         return count * self._turns[key]
 
     def _segments(self, form: Form, size: int, samples: int, own: tuple[bool, ...], segments: tuple[Segment, ...]) -> Choice:
@@ -230,11 +222,11 @@ class Widths:
         weights: tuple[Lie, ...] = tuple(["own" if item else "common" for item in own]) or alike("own", len(span.weights))
         code: Code = self._codes.single(span, target, sizes) if width == 1 else self._codes.group(span, target, sizes, width, lies, weights)
         calls = work(code, samples, length)
-        hope = _HOPE if self._options.explore and width > 1 else 1.0
         keys = span.code_key, form.span(0, form.stages).code_key
-        factor, runs = correction_of(self._cost, keys, width, samples, self._options.widths, hope)
-        ms, variance = corrected(*self._cost.ms(calls), factor, runs)
-        by_call = [self._cost.ms([entries])[0] * factor for entries in calls]
+        factor, runs = correction_of(self._cost, keys, width, samples, self._options.widths)
+        around = max(self._around, touched(calls))
+        ms, variance = corrected(*self._cost.ms(calls, around), factor, runs)
+        by_call = [self._cost.ms([entries], around)[0] * factor for entries in calls]
         borders = [cut - form.cuts[first] for cut in form.cuts[first : stop + 1]]
         start = by_call[-1] / max(1, len(borders) - 1)
         stages = tuple(sum(by_call[low:high]) + start for low, high in zip(borders[:-1], borders[1:], strict=True))

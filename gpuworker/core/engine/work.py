@@ -20,6 +20,7 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "attention": ("flops", "scores", "read", "written", "heads"),
     "grouped": ("flops", "read", "written", "weights", "taps", "groups"),
     "recurrent": ("flops", "written", "weights", "steps", "states"),
+    "stepwise": ("flops", "written", "weights", "steps", "states"),
     "cells": ("flops", "written", "weights", "steps", "states"),
     "light": ("read", "written"),
     "heavy": ("written",),
@@ -29,13 +30,16 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "copy": ("written",),
     "gather": ("written", "rows"),
     "other": ("read", "written"),
-    "piece": ("calls", "tensors"),
+    "piece": ("calls", "tensors", "values"),
     "free": (),
 }
 """Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window.
 
-grouped, cells: convolutions and recurrent layers of several models at once. piece: starting a compiled piece of work.
+recurrent: in one kernel; stepwise: step by step. grouped, cells: convolutions and recurrent layers of several models at once. piece:
+starting a compiled piece of work, and handing out the values it makes.
 """
+TOUCHED = frozenset({"read", "written", "weights", "scores"})
+"""Those of the amounts that are elements of tensors."""
 
 _HEAVY = frozenset({"gelu", "erf", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "silu", "mish", "softplus", "sin", "cos", "pow"})
 _VIEWS = frozenset({"reshape", "permute", "expand", "select", "slice", "size", "numel", "int_math", "unsqueeze", "squeeze", "flatten"})
@@ -75,7 +79,7 @@ def work_of(
         scores = float(math.prod(q[:-1]) * k[-2])
         return [("attention", (scores * (q[-1] + v[-1]), scores, read, written, float(math.prod(q[:-2]))))]
     if name in _RECURRENT:
-        return [_recurrent(name, attributes, inputs, written)]
+        return [("recurrent" if name == "lstm" else "stepwise", _recurrent(name, attributes, inputs, written))]
     rows = written / max(1, out[-1] if out else 1)
     for family, members, amounts in (
         ("norm", _NORMS, (written, rows)),
@@ -109,14 +113,14 @@ def _tail(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float
     return parts
 
 
-def _recurrent(name: str, attributes: Mapping[str, Any], inputs: Sequence[Shape | None], written: float) -> tuple[str, tuple[float, ...]]:
+def _recurrent(name: str, attributes: Mapping[str, Any], inputs: Sequence[Shape | None], written: float) -> tuple[float, ...]:
     x = inputs[0]
     assert x is not None
     weights = [shape for shape in inputs[1:] if shape is not None and len(shape) == 2]
     steps, samples = (x[1], x[0]) if attributes["batch_first"] else (x[0], x[1])
     held = float(sum(math.prod(shape) for shape in weights))
     layers = attributes["layers"] * (1 + attributes["bidirectional"])
-    return "recurrent", (held * steps * samples, written, held, float(steps * layers), float(steps * samples * layers) * _RECURRENT[name])
+    return held * steps * samples, written, held, float(steps * layers), float(steps * samples * layers) * _RECURRENT[name]
 
 
 def _taps(attributes: Mapping[str, Any], read: float, written: float) -> float:

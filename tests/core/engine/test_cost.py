@@ -27,41 +27,41 @@ def test_it_finds_the_amounts_that_count() -> None:
     model = fit("cpu", _rows())
     names = {name for term, _ in model.curves["gemm"].terms for name in term}
     assert {"flops", "written"} <= names
-    for entries, ms in _rows(100)[60:]:
-        assert model.ms([entries])[0] == pytest.approx(ms, rel=0.2)
+    for entries, ms, *_ in _rows(100)[60:]:
+        assert model.ms([entries], 0.0)[0] == pytest.approx(ms, rel=0.2)
 
 
 def test_prediction_never_falls_when_work_grows() -> None:
     model = fit("cpu", _rows())
     last = 0.0
     for size in (1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10):
-        ms, _ = model.ms([[("gemm", (size, size, size, size), 1)]])
+        ms, _ = model.ms([[("gemm", (size, size, size, size), 1)]], 0.0)
         assert ms >= last
         last = ms
 
 
 def test_beyond_what_was_measured_it_grows_in_proportion() -> None:
     model = fit("cpu", _rows())
-    inside, _ = model.ms([[("gemm", (1e6,) * 4, 1)]])
-    outside, _ = model.ms([[("gemm", (1e8,) * 4, 1)]])
+    inside, _ = model.ms([[("gemm", (1e6,) * 4, 1)]], 0.0)
+    outside, _ = model.ms([[("gemm", (1e8,) * 4, 1)]], 0.0)
     assert outside == pytest.approx(100 * inside, rel=0.05)
 
 
 def test_what_costs_little_may_grow_far_beyond_what_was_measured() -> None:
     model = fit("cpu", _rows())
-    few, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e6), 1)]])
-    many, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e7), 1)]])
+    few, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e6), 1)]], 0.0)
+    many, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e7), 1)]], 0.0)
     assert many < 1.5 * few
 
 
 def test_nothing_computes_faster_than_the_fastest_call_seen() -> None:
     rows = [Observation((("gemm", (1e6, 1e3, size, 1e3), 1),), 1e-5 * size) for size in (1e4, 2e4, 4e4)]
-    ms, _ = fit("cpu", rows).ms([[("gemm", (1e9, 1e3, 1e4, 1e3), 1)]])
+    ms, _ = fit("cpu", rows).ms([[("gemm", (1e9, 1e3, 1e4, 1e3), 1)]], 0.0)
     assert ms == pytest.approx(100.0)
 
 
 def test_a_class_never_measured_has_a_cost_and_a_wide_interval() -> None:
-    ms, variance = CostModel("cpu").ms([[("norm", (1e6, 1e4), 1)]])
+    ms, variance = CostModel("cpu").ms([[("norm", (1e6, 1e4), 1)]], 0.0)
     assert ms > 0
     assert variance**0.5 >= ms
 
@@ -71,8 +71,8 @@ def test_what_a_fused_call_does_after_its_layer_is_not_counted_twice() -> None:
     alone = [Observation((gemm,), 1.0), Observation((light,), 0.5)] * 4
     both = [Observation((gemm, light), 1.5)] * 4
     model = fit("cpu", [*alone, *both])
-    assert model.ms([[gemm]])[0] == pytest.approx(1.0, rel=0.05)
-    assert model.ms([[gemm, light]])[0] == pytest.approx(1.5, rel=0.05)
+    assert model.ms([[gemm]], 0.0)[0] == pytest.approx(1.0, rel=0.05)
+    assert model.ms([[gemm, light]], 0.0)[0] == pytest.approx(1.5, rel=0.05)
 
 
 def test_corrections_follow_real_runs_and_bend_outliers_back() -> None:
@@ -85,6 +85,35 @@ def test_corrections_follow_real_runs_and_bend_outliers_back() -> None:
     assert model.correction("piece")[0] < 2.5
     model.observe("piece", 10.0, 0.0)
     assert model.correction("piece")[1] == 21
+
+
+def test_a_slow_moment_is_not_taken_for_a_slow_call() -> None:
+    hurried = [row._replace(pace=2e-5 if place % 3 else 4e-5, ms=row.ms * (1 if place % 3 else 2)) for place, row in enumerate(_rows())]
+    model, undisturbed = fit("cpu", hurried), fit("cpu", _rows())
+    assert model.pace == pytest.approx(2e-5)
+    for entries, *_ in _rows(80)[60:]:
+        assert model.ms([entries], 0.0)[0] == pytest.approx(undisturbed.ms([entries], 0.0)[0], rel=0.02)
+    model.observe("piece", 10.0, 20.0, 4e-5)
+    assert model.correction("piece")[0] == pytest.approx(1.0, rel=1e-6)
+    model.observe("another", 10.0, 20.0)
+    assert model.correction("another")[0] == pytest.approx(2.0, rel=1e-6), "no pace is known"
+    fresh = CostModel("cpu")
+    fresh.observe("piece", 10.0, 20.0, 4e-5)
+    assert fresh.correction("piece")[0] == pytest.approx(2.0, rel=1e-6), "nothing was timed that it could be held against"
+
+
+def test_what_lies_in_a_cache_is_cheaper_up_to_its_size() -> None:
+    rows = [row._replace(around=around, ms=row.ms + 1e-7 * around) for row in _rows() for around in (0.0, 1e5, 1e6)]
+    model, call = fit("cpu", rows), [[("gemm", (1e4, 1e4, 1e4, 1e4), 1)]]
+    assert model.ms(call, 1e6)[0] - model.ms(call, 1e5)[0] == pytest.approx(0.09, rel=0.2)
+    assert model.ms(call, 1e9)[0] == model.ms(call, 1e8)[0]
+
+
+def test_a_few_rows_that_nothing_explains_spoil_no_curve() -> None:
+    odd = [row._replace(ms=row.ms * 50) for row in _rows(8)]
+    model = fit("cpu", [*_rows(), *odd])
+    for entries, ms, *_ in _rows(100)[60:]:
+        assert model.ms([entries], 0.0)[0] == pytest.approx(ms, rel=0.3)
 
 
 def test_it_survives_json_and_refuses_another_version() -> None:
