@@ -64,7 +64,9 @@ class Curve:
 
 
 def _named(names: Sequence[str], amounts: Sequence[float], around: float) -> dict[str, float]:
-    return dict(zip(names, amounts, strict=True)) | {"around": min(around, _MOST_AROUND)}
+    value = dict(zip(names, amounts, strict=True))
+    value["around"] = min(around, _MOST_AROUND)
+    return value
 
 
 def _term(value: Mapping[str, float], term: Sequence[str]) -> float:

@@ -40,7 +40,7 @@ class Weight(NamedTuple):
 
 
 class Graph:
-    """Built by adding models one after the other; the order changes no key and no result."""
+    """Built by adding models one after the other; the order changes no key and no result. elements: of all weights."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -50,6 +50,7 @@ class Graph:
         self.feeds: dict[str, int] = {}
         self.fed: list[tuple[str, ...]] = []
         self.steps_added = 0
+        self.elements = 0
         self._known: dict[tuple[Kind, Args], int] = {}
         self._classes: dict[tuple[object, ...], int] = {}
         self._weights: dict[str, int] = {}
@@ -87,11 +88,6 @@ class Graph:
         self.outputs.append(tuple((name, made[value // RESULTS] * RESULTS + value % RESULTS) for name, value in template.outputs))
         return number
 
-    @property
-    def elements(self) -> int:
-        """Of all weights, each counted once."""
-        return sum(weight.slot.elements for weight in self.weights)
-
     def key(self, node: int) -> bytes:
         """Equal for equal results on equal feeds, in any graph and process."""
         return self._digest(node, self._keys, lambda weight: self.weights[weight].key)
@@ -114,6 +110,7 @@ class Graph:
                 weight = known[key] = len(self.weights)
                 slot = model.template.slots[place]
                 self.weights.append(Weight(key, number, place, slot))
+                self.elements += slot.elements
                 self._weight_class.append(~self._shapes.setdefault((slot.dtype, slot.shape), len(self._shapes)))
             found.append(~weight)
         return found

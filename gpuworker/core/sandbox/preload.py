@@ -20,11 +20,14 @@ import tokenizers
 import torch
 from PIL import Image
 
+from gpuworker.core.allocator import keep_pages
+
 _ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "latin-1", "cp1252", "cp437", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "idna", "punycode")
 
 
 def warm() -> list[str]:
     """Load the late parts with one thread, so that no pool exists when a child is forked. Returns what was warmed."""
+    keep_pages()
     torch.set_num_threads(1)
     pyarrow.set_cpu_count(1)
     for name in _ENCODINGS:
