@@ -69,8 +69,8 @@ def _linear(trace: Trace, family: str, amounts: Amounts, width: int) -> tuple[st
         return family, _times(family, amounts, width, ("weights",))
     if trace.lies[0] == "same":
         return family, _times(family, amounts, width, ("read",))
-    flops, read, written, weights = amounts
-    return "bmm", (width * flops, width * (read + weights), width * written, float(width))
+    flops, read, written, weights, after = amounts
+    return "bmm", (width * flops, width * (read + weights), width * written, float(width), width * after)
 
 
 def _conv(trace: Trace, family: str, amounts: Amounts, width: int) -> tuple[str, Amounts]:

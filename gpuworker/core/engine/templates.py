@@ -178,7 +178,9 @@ class Templates:
         count = len(program.inputs)
         args = (*(place * RESULTS for place in range(count)), *(~place for place in range(len(slots))))
         flops = float(sum(slot.elements for slot in slots))
-        work = (("gemm", ((0.0, flops), (0.0, 0.0), (0.0, 0.0), (flops, 0.0))),) + (("light", ((0.0, 0.0), (0.0, 0.0))),) * len(program.ops)
+        work = (("gemm", ((0.0, flops), (0.0, 0.0), (0.0, 0.0), (flops, 0.0), (0.0, 0.0))),) + (("light", ((0.0, 0.0), (0.0, 0.0))),) * len(
+            program.ops
+        )
         facts = (ValueFacts((), "float32", 4, (0.0, 64.0)),)
         # Results of an opaque step are a mapping, hence one value; `outputs` names the same value for all.
         kind = self.kind(OPAQUE, {"template": key}, 1, len(args))

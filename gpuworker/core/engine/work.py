@@ -13,12 +13,12 @@ from gpuworker.core.engine.operators import CONV, LINEAR
 
 Shape = Sequence[int]
 AMOUNTS: Mapping[str, tuple[str, ...]] = {
-    "gemm": ("flops", "read", "written", "weights"),
-    "bmm": ("flops", "read", "written", "products"),
-    "conv": ("flops", "read", "written", "weights", "taps"),
-    "depthwise": ("flops", "read", "written"),
+    "gemm": ("flops", "read", "written", "weights", "after"),
+    "bmm": ("flops", "read", "written", "products", "after"),
+    "conv": ("flops", "read", "written", "weights", "taps", "after"),
+    "depthwise": ("flops", "read", "written", "after"),
     "attention": ("flops", "scores", "read", "written", "heads"),
-    "grouped": ("flops", "read", "written", "weights", "taps", "groups"),
+    "grouped": ("flops", "read", "written", "weights", "taps", "after", "groups"),
     "recurrent": ("flops", "written", "weights", "steps", "states"),
     "stepwise": ("flops", "written", "weights", "steps", "states"),
     "cells": ("flops", "written", "weights", "steps", "states"),
@@ -33,7 +33,8 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "piece": ("calls", "tensors", "values"),
     "free": (),
 }
-"""Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window.
+"""Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window;
+after = elements that light operators fused to the layer go over.
 
 recurrent: in one kernel; stepwise: step by step. grouped, cells: convolutions and recurrent layers of several models at once. piece:
 starting a compiled piece of work, and handing out the values it makes.
@@ -62,18 +63,17 @@ def work_of(
     if viewed or name in ("size", "numel", "int_math", "item"):
         return [("free", ())]
     if name in ("conv", CONV):
-        return _conv(attributes, shapes, written) + _tail(attributes, shapes, written, 4)
+        return _conv(attributes, shapes, written)
     if name == "conv_transpose":
         weight = shapes[1]
-        return [("conv", (math.prod(shapes[0]) * math.prod(weight[1:]), math.prod(shapes[0]), written, math.prod(weight), 0.0))]
+        return [("conv", (math.prod(shapes[0]) * math.prod(weight[1:]), math.prod(shapes[0]), written, math.prod(weight), 0.0, 0.0))]
     if name in ("linear", LINEAR):
         flops = written * shapes[1][-1]
-        return [("gemm", (flops, float(math.prod(shapes[0])), written, float(math.prod(shapes[1]))))] + _tail(
-            attributes, shapes, written, 9
-        )
+        after, heavy = _tail(attributes, len(shapes) >= 9, written)
+        return [("gemm", (flops, float(math.prod(shapes[0])), written, float(math.prod(shapes[1])), after)), *heavy]
     if name in ("matmul", "einsum"):
         inner = shapes[0][-1] if shapes[0] else 1
-        return [("bmm", (written * inner, read, written, float(math.prod(out[:-2]))))]
+        return [("bmm", (written * inner, read, written, float(math.prod(out[:-2])), 0.0))]
     if name == "attention":
         q, k, v = shapes[:3]
         scores = float(math.prod(q[:-1]) * k[-2])
@@ -97,20 +97,19 @@ def work_of(
 def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float) -> list[tuple[str, tuple[float, ...]]]:
     x, weight = shapes[:2]
     window = math.prod(weight[1:])
+    after, heavy = _tail(attributes, len(shapes) >= 4, written)
     if weight[1] == 1 and attributes["groups"] > 1:
-        return [("depthwise", (written * window, float(math.prod(x)), written))]
-    return [("conv", (written * window, float(math.prod(x)), written, float(math.prod(weight)), written * math.prod(weight[2:])))]
+        return [("depthwise", (written * window, float(math.prod(x)), written, after)), *heavy]
+    taps = written * math.prod(weight[2:])
+    return [("conv", (written * window, float(math.prod(x)), written, float(math.prod(weight)), taps, after)), *heavy]
 
 
-def _tail(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float, other: int) -> list[tuple[str, tuple[float, ...]]]:
-    """What a fused operator does after its layer."""
-    parts: list[tuple[str, tuple[float, ...]]] = []
-    if len(shapes) >= other:
-        parts.append(("light", (2 * written, written)))
+def _tail(attributes: Mapping[str, Any], added: bool, written: float) -> tuple[float, list[tuple[str, tuple[float, ...]]]]:
+    """What a fused operator does after its layer: (elements that light operators go over, a heavy one). added: another value is."""
     act = attributes.get("act")
-    if act:
-        parts.append(("heavy", (written,)) if act in _HEAVY else ("light", (written, written)))
-    return parts
+    heavy = act in _HEAVY
+    light = written * (added + (bool(act) and not heavy))
+    return light, [("heavy", (written,))] if heavy else []
 
 
 def _recurrent(name: str, attributes: Mapping[str, Any], inputs: Sequence[Shape | None], written: float) -> tuple[float, ...]:

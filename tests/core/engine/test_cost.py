@@ -10,7 +10,8 @@ import pytest
 from gpuworker.core.engine.calibrate import KINDS, siblings, timed
 from gpuworker.core.engine.cost import CostModel, Observation, fit
 from gpuworker.core.engine.kernels import Target
-from gpuworker.core.engine.work import AMOUNTS
+from gpuworker.core.engine.operators import CONV, LINEAR
+from gpuworker.core.engine.work import AMOUNTS, work_of
 from tests.core.engine.running import TEMPLATES
 
 
@@ -19,7 +20,7 @@ def _rows(count: int = 60) -> list[Observation]:
     source, rows = random.Random(0), []  # noqa: S311
     for _ in range(count):
         flops, read, written, weights = (10 ** source.uniform(3, 6) for _ in range(4))
-        rows.append(Observation((("gemm", (flops, read, written, weights), 1),), max(5e-3, 2e-6 * flops + 1e-6 * written)))
+        rows.append(Observation((("gemm", (flops, read, written, weights, 0.0), 1),), max(5e-3, 2e-6 * flops + 1e-6 * written)))
     return rows
 
 
@@ -35,28 +36,28 @@ def test_prediction_never_falls_when_work_grows() -> None:
     model = fit("cpu", _rows())
     last = 0.0
     for size in (1e2, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10):
-        ms, _ = model.ms([[("gemm", (size, size, size, size), 1)]], 0.0)
+        ms, _ = model.ms([[("gemm", (size, size, size, size, 0.0), 1)]], 0.0)
         assert ms >= last
         last = ms
 
 
 def test_beyond_what_was_measured_it_grows_in_proportion() -> None:
     model = fit("cpu", _rows())
-    inside, _ = model.ms([[("gemm", (1e6,) * 4, 1)]], 0.0)
-    outside, _ = model.ms([[("gemm", (1e8,) * 4, 1)]], 0.0)
+    inside, _ = model.ms([[("gemm", (1e6,) * 5, 1)]], 0.0)
+    outside, _ = model.ms([[("gemm", (1e8,) * 5, 1)]], 0.0)
     assert outside == pytest.approx(100 * inside, rel=0.05)
 
 
 def test_what_costs_little_may_grow_far_beyond_what_was_measured() -> None:
     model = fit("cpu", _rows())
-    few, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e6), 1)]], 0.0)
-    many, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e7), 1)]], 0.0)
+    few, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e6, 0.0), 1)]], 0.0)
+    many, _ = model.ms([[("gemm", (1e6, 1e6, 1e6, 1e7, 0.0), 1)]], 0.0)
     assert many < 1.5 * few
 
 
 def test_nothing_computes_faster_than_the_fastest_call_seen() -> None:
-    rows = [Observation((("gemm", (1e6, 1e3, size, 1e3), 1),), 1e-5 * size) for size in (1e4, 2e4, 4e4)]
-    ms, _ = fit("cpu", rows).ms([[("gemm", (1e9, 1e3, 1e4, 1e3), 1)]], 0.0)
+    rows = [Observation((("gemm", (1e6, 1e3, size, 1e3, 0.0), 1),), 1e-5 * size) for size in (1e4, 2e4, 4e4)]
+    ms, _ = fit("cpu", rows).ms([[("gemm", (1e9, 1e3, 1e4, 1e3, 0.0), 1)]], 0.0)
     assert ms == pytest.approx(100.0)
 
 
@@ -67,12 +68,12 @@ def test_a_class_never_measured_has_a_cost_and_a_wide_interval() -> None:
 
 
 def test_what_a_fused_call_does_after_its_layer_is_not_counted_twice() -> None:
-    gemm, light = ("gemm", (1e5, 1e3, 1e3, 1e4), 1), ("light", (1e3, 1e3), 1)
-    alone = [Observation((gemm,), 1.0), Observation((light,), 0.5)] * 4
-    both = [Observation((gemm, light), 1.5)] * 4
+    gemm, heavy = ("gemm", (1e5, 1e3, 1e3, 1e4, 0.0), 1), ("heavy", (1e3,), 1)
+    alone = [Observation((gemm,), 1.0), Observation((heavy,), 0.5)] * 4
+    both = [Observation((gemm, heavy), 1.5)] * 4
     model = fit("cpu", [*alone, *both])
     assert model.ms([[gemm]], 0.0)[0] == pytest.approx(1.0, rel=0.05)
-    assert model.ms([[gemm, light]], 0.0)[0] == pytest.approx(1.5, rel=0.05)
+    assert model.ms([[gemm, heavy]], 0.0)[0] == pytest.approx(1.5, rel=0.05)
 
 
 def test_corrections_follow_real_runs_and_bend_outliers_back() -> None:
@@ -104,7 +105,7 @@ def test_a_slow_moment_is_not_taken_for_a_slow_call() -> None:
 
 def test_what_lies_in_a_cache_is_cheaper_up_to_its_size() -> None:
     rows = [row._replace(around=around, ms=row.ms + 1e-7 * around) for row in _rows() for around in (0.0, 1e5, 1e6)]
-    model, call = fit("cpu", rows), [[("gemm", (1e4, 1e4, 1e4, 1e4), 1)]]
+    model, call = fit("cpu", rows), [[("gemm", (1e4, 1e4, 1e4, 1e4, 0.0), 1)]]
     assert model.ms(call, 1e6)[0] - model.ms(call, 1e5)[0] == pytest.approx(0.09, rel=0.2)
     assert model.ms(call, 1e9)[0] == model.ms(call, 1e8)[0]
 
@@ -114,6 +115,18 @@ def test_a_few_rows_that_nothing_explains_spoil_no_curve() -> None:
     model = fit("cpu", [*_rows(), *odd])
     for entries, ms, *_ in _rows(100)[60:]:
         assert model.ms([entries], 0.0)[0] == pytest.approx(ms, rel=0.3)
+
+
+def test_light_operators_of_a_fused_layer_are_amounts_of_the_layer() -> None:
+    x, weight, bias = (4, 8), (6, 8), (6,)
+    plain = work_of("linear", {}, [x, weight, bias], [(4, 6)], False)
+    assert plain == [("gemm", (192.0, 32.0, 24.0, 48.0, 0.0))]
+    assert work_of(LINEAR, {"act": "relu"}, [x, weight, bias], [(4, 6)], False) == [("gemm", (192.0, 32.0, 24.0, 48.0, 24.0))]
+    assert work_of(LINEAR, {"act": "gelu"}, [x, weight, bias], [(4, 6)], False) == [*plain, ("heavy", (24.0,))]
+    image, kernel = (2, 3, 4, 4), (5, 3, 3, 3)
+    fused = work_of(CONV, {"act": "relu", "groups": 1}, [image, kernel, (5,), (2, 5, 4, 4)], [(2, 5, 4, 4)], False)
+    assert [name for name, _ in fused] == ["conv"]
+    assert fused[0][1][-1] == 2 * 160.0, "the other value is added, and the result cut off at zero"
 
 
 def test_it_survives_json_and_refuses_another_version() -> None:
