@@ -62,18 +62,18 @@ def _power(samples: int) -> int:
 def correction_of(cost: CostModel, code_keys: Sequence[str], width: int, samples: int, widths: Sequence[int] = WIDTHS) -> tuple[float, int]:
     """(factor, runs behind it) of a piece. code_keys: its own, then those of what it is a part of.
 
-    One never run in chunks of this size takes that of the nearest size that was, one never run at this width that of the
-    nearest width, and one never run at all that of the whole: what curves miss of a form they miss of its parts as well, and what
-    was never run must not look better for it.
+    One never run at this width takes that of the nearest width in chunks of this size, so that one run does not make other widths look
+    better than curves say; one never run in such chunks that of the nearest size; and one never run at all that of the whole: what curves
+    miss of a form they miss of its parts as well, and what was never run must not look better for it.
     """
     power = _power(samples)
     factor, runs = cost.correction(_key(code_keys[0], width, power))
     if runs or not cost.corrections:
         return factor, runs
-    sizes = sorted(range(_MOST_POWER), key=lambda other: abs(other - power))
-    near = sorted((other for other in widths if other != width), key=lambda other: abs(other.bit_length() - width.bit_length()))
+    near = [(other, power) for other in sorted(widths, key=lambda other: abs(other.bit_length() - width.bit_length()))]
+    sizes = [(width, size) for size in sorted(range(_MOST_POWER), key=lambda other: abs(other - power))]
     for code_key in code_keys:
-        for other, size in [(width, size) for size in sizes] + [(other, power) for other in near]:
+        for other, size in near + sizes:
             found, seen = cost.correction(_key(code_key, other, size))
             if seen:
                 return found, 0

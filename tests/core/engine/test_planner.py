@@ -174,15 +174,27 @@ def test_siblings_of_one_structure_share_all_compiled_code() -> None:
     assert torch.is_inference_mode_enabled() is False
 
 
+def test_one_run_does_not_make_other_widths_look_better() -> None:
+    models = [nets.net(nets.MLP, seed) for seed in range(8)]
+    bench = Bench(models, nets.samples(models[0][0], 4), Options(layout="plain", chunk=4, widths=(1, 8)), cost=_cost(gemm=1.0, bmm=1.0))
+    assert [part.width for part in bench.plan.parts] == [8]
+    whole = bench.branches[0].form.span(0, 3)
+    bench.cost.observe(f"{whole.code_key}:1:6", 3.0, 0.3)  # by itself it was fast, in chunks of another size
+    bench.cost.observe(f"{whole.code_key}:8:2", 3.0, 6.0)
+    assert [part.width for part in bench.planned().parts] == [8]
+
+
 def test_a_part_that_was_never_run_is_corrected_as_the_whole() -> None:
     cost = CostModel("cpu")
     assert correction_of(cost, ["part", "whole"], 2, 4) == (1.0, 0)
     cost.observe("whole:1:2", 1.0, 3.0)
     assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(3.0), 0)
-    cost.observe("part:4:2", 1.0, 2.0)
-    assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(2.0), 0)
+    cost.observe("whole:2:2", 1.0, 5.0)
+    assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(5.0), 0), "of the whole, at this very width"
     cost.observe("part:2:4", 1.0, 4.0)
     assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(4.0), 0), "larger chunks, the same width"
+    cost.observe("part:4:2", 1.0, 2.0)
+    assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(2.0), 0), "chunks of this size, another width"
     cost.observe("part:2:2", 1.0, 0.5)
     assert correction_of(cost, ["part", "whole"], 2, 4) == (pytest.approx(0.5), 1)
 
