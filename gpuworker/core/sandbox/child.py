@@ -71,12 +71,12 @@ def _run(job: Job, state: State, request: Request, cpu_s: int) -> Reply:
 
 def _describe(error: Exception) -> dict[str, str]:
     """The error as plain text: the parent rebuilds only the classes it knows."""
-    if isinstance(error, UserError):
-        texts = {"title": error.title, "detail": error.detail, "fix": error.fix}
-        return {"kind": "user", "code": error.code} | {key: str(text)[:_MAX_TEXT] for key, text in texts.items()}
     text = str(error)[:_MAX_TEXT]
     if out_of_memory(error):
         return {"kind": "memory", "detail": text}
+    if isinstance(error, UserError):
+        texts = {"title": error.title, "detail": error.detail, "fix": error.fix}
+        return {"kind": "user", "code": error.code} | {key: str(text)[:_MAX_TEXT] for key, text in texts.items()}
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return {"kind": "output", "detail": text}
     trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
