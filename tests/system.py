@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psycopg2
 
 ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
@@ -68,6 +69,33 @@ class System:
 
     def client(self, token: str) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def settle(self) -> None:
+        """Wait for what is measured in the background: a search takes the calibration that it finds at its start."""
+        query = "SELECT count(*) FROM jobs_job WHERE kind LIKE 'catalog.%%' AND state IN ('queued', 'running')"
+        wait_until(lambda: self.one(query) == 0, 280, "the runs on probes and the calibrations to end", every=1)
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query; waits out a database that is being started again."""
+
+        def ask() -> list[tuple[Any, ...]] | None:
+            try:
+                connection = psycopg2.connect(self.processes()["database_url"])
+            except psycopg2.OperationalError:
+                return None
+            try:
+                with connection, connection.cursor() as cursor:
+                    cursor.execute(query, parameters)
+                    return [*cursor.fetchall(), ()]
+            except psycopg2.OperationalError:
+                return None
+            finally:
+                connection.close()
+
+        return wait_until(ask, 60, "the database")[:-1]
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        return self.rows(query, *parameters)[0][0]
 
     def log(self, name: str) -> str:
         return (self.data / "logs" / f"{name}.log").read_text(errors="replace")

@@ -32,7 +32,7 @@ def instance(folder: Path) -> Iterator[Instance]:
 @pytest.fixture(scope="session")
 def undisturbed(instance: Instance) -> dict[str, Any]:
     """The board of a search that nothing happened to."""
-    instance.settle()
+    instance.system.settle()
     search = instance.search()
     assert instance.ended(search) == "finished"
     instance.assert_scored_once(search)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg2
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
@@ -86,11 +85,6 @@ class Instance:
         """A search whose candidates all run to the end, so that there is enough to disturb."""
         return int(self.api("POST", "/api/searches/", sample_set=self.facts[sample_set], drop_level=None)["id"])
 
-    def settle(self) -> None:
-        """Wait for what is measured in the background: a search takes the calibration that it finds at its start."""
-        query = "SELECT count(*) FROM jobs_job WHERE kind LIKE 'catalog.%%' AND state IN ('queued', 'running')"
-        wait_until(lambda: self.one(query) == 0, 280, "the runs on probes and the calibrations to end", every=1)
-
     def code(self, line: str) -> str:
         return self.system.python(f"from tests.faults import prepare; {line}")
 
@@ -125,40 +119,18 @@ class Instance:
     def ended(self, search: int, seconds: float = 120) -> str:
         return str(wait_until(lambda: (state := self.state(search)) in ENDED and state, seconds, f"the end of search {search}"))
 
-    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Rows of a query; waits out a database that is being started again."""
-
-        def ask() -> list[tuple[Any, ...]] | None:
-            try:
-                connection = psycopg2.connect(self.system.processes()["database_url"])
-            except psycopg2.OperationalError:
-                return None
-            try:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute(query, parameters)
-                    return [*cursor.fetchall(), ()]
-            except psycopg2.OperationalError:
-                return None
-            finally:
-                connection.close()
-
-        return wait_until(ask, 60, "the database")[:-1]
-
-    def one(self, query: str, *parameters: Any) -> Any:
-        return self.rows(query, *parameters)[0][0]
-
     def state(self, search: int) -> str:
-        return str(self.one("SELECT state FROM search_search WHERE id = %s", search))
+        return str(self.system.one("SELECT state FROM search_search WHERE id = %s", search))
 
     def job(self, subject: int, kind: str = "search.run") -> tuple[str, int, str]:
         """(state, attempt, worker) of the latest job."""
-        found = self.rows(
+        found = self.system.rows(
             "SELECT state, attempt, worker FROM jobs_job WHERE kind = %s AND subject_id = %s ORDER BY id DESC LIMIT 1", kind, subject
         )
         return found[0][0], found[0][1], found[0][2]
 
     def progress(self, search: int) -> float:
-        share = self.one(
+        share = self.system.one(
             "SELECT coalesce(sum(c.samples_done), 0)::float / greatest(1, count(*) * min(s.n_samples)) "
             "FROM search_candidate c JOIN search_search s ON s.id = c.search_id WHERE s.id = %s",
             search,
@@ -167,9 +139,11 @@ class Instance:
 
     def board(self, search: int) -> dict[str, Any]:
         """The final board without what may differ between two runs: times, and which rungs the estimate's history shows."""
-        rows = self.rows(f"SELECT {CANDIDATE}, history, id FROM search_candidate WHERE search_id = %s ORDER BY version_id", search)
+        rows = self.system.rows(f"SELECT {CANDIDATE}, history, id FROM search_candidate WHERE search_id = %s ORDER BY version_id", search)
         versions = {row[-1]: row[0] for row in rows}
-        verdict, state, done, n = self.rows("SELECT verdict, state, samples_done, n_samples FROM search_search WHERE id = %s", search)[0]
+        verdict, state, done, n = self.system.rows(
+            "SELECT verdict, state, samples_done, n_samples FROM search_search WHERE id = %s", search
+        )[0]
         verdict = dict(verdict) | {"leaders": [versions[pk] for pk in verdict["leaders"]]}
         names = [name.strip() for name in CANDIDATE.split(",")]
         table = [dict(zip(names, row, strict=False)) | {"last_estimate": row[-2][-1] if row[-2] else None} for row in rows]
@@ -177,18 +151,18 @@ class Instance:
 
     def assert_scored_once(self, search: int) -> None:
         """Every candidate that did not fail has each sample exactly once, and its seconds are those of its saved chunks."""
-        chunks = self.rows(
+        chunks = self.system.rows(
             "SELECT k.candidate_id, k.start, k.stop FROM search_predictionchunk k JOIN search_candidate c ON c.id = k.candidate_id "
             "WHERE c.search_id = %s ORDER BY 1, 2",
             search,
         )
-        n = self.one("SELECT n_samples FROM search_search WHERE id = %s", search)
-        candidates = [row[0] for row in self.rows("SELECT id FROM search_candidate WHERE search_id = %s", search)]
+        n = self.system.one("SELECT n_samples FROM search_search WHERE id = %s", search)
+        candidates = [row[0] for row in self.system.rows("SELECT id FROM search_candidate WHERE search_id = %s", search)]
         for candidate in candidates:
             spans = [(start, stop) for owner, start, stop in chunks if owner == candidate]
             assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])], f"gap or overlap: {spans}"
             assert spans[-1][1] == n
-        counted, kept = self.rows(
+        counted, kept = self.system.rows(
             "SELECT (SELECT compute_seconds FROM search_search WHERE id = %s), "
             "(SELECT sum(k.seconds) FROM search_predictionchunk k JOIN search_candidate c ON c.id = k.candidate_id WHERE c.search_id = %s)",
             search,
@@ -198,9 +172,9 @@ class Instance:
 
     def assert_told_once(self, search: int) -> None:
         """Events are numbered without a gap, the boards grow, and there is one end."""
-        events = self.rows("SELECT seq, kind, payload FROM search_searchevent WHERE search_id = %s ORDER BY seq", search)
+        events = self.system.rows("SELECT seq, kind, payload FROM search_searchevent WHERE search_id = %s ORDER BY seq", search)
         assert [seq for seq, _, _ in events] == list(range(1, len(events) + 1))
-        assert self.one("SELECT last_seq FROM search_search WHERE id = %s", search) == len(events)
+        assert self.system.one("SELECT last_seq FROM search_search WHERE id = %s", search) == len(events)
         kinds = [kind for _, kind, _ in events]
         assert [kinds.count(kind) for kind in ("queued", "started", "prior", "finished")] == [1, 1, 1, 1], kinds
         assert kinds[-1] == "finished"

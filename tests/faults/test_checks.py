@@ -24,7 +24,7 @@ def test_worker_killed_while_it_checks_a_version(instance: Instance, step: int) 
 
     def at_step() -> bool:
         state, attempt, _ = instance.job(version, CHECK)
-        done = instance.one("SELECT jsonb_array_length(checks) FROM catalog_modelversion WHERE id = %s", version)
+        done = instance.system.one("SELECT jsonb_array_length(checks) FROM catalog_modelversion WHERE id = %s", version)
         assert (state, attempt) in (("queued", 1), ("running", 1)), "the check ended before it could be disturbed: give it more to do"
         return state == "running" and done >= step
 
@@ -36,20 +36,20 @@ def test_worker_killed_while_it_checks_a_version(instance: Instance, step: int) 
     )
     instance.figures[f"version check, step {step}"] = round(time.monotonic() - since, 1)
     assert ended[:2] == ("succeeded", 2)
-    state, checks = instance.rows("SELECT state, checks FROM catalog_modelversion WHERE id = %s", version)[0]
+    state, checks = instance.system.rows("SELECT state, checks FROM catalog_modelversion WHERE id = %s", version)[0]
     assert (state, [item["key"] for item in checks]) == ("in_review", ["model", "trial", "signature", "probes"])
-    assert instance.one("SELECT n FROM catalog_signature WHERE version_id = %s", version) == 6000
+    assert instance.system.one("SELECT n FROM catalog_signature WHERE version_id = %s", version) == 6000
     assert_tidy(instance)
 
 
 def assert_tidy(instance: Instance) -> None:
     """Tensors once, packs all used, no raw file, no half-written one."""
-    keys = [key for (key,) in instance.rows("SELECT key FROM catalog_tensor")]
+    keys = [key for (key,) in instance.system.rows("SELECT key FROM catalog_tensor")]
     assert len(keys) == len(set(keys))
-    packs = {f"{pack}.safetensors" for (pack,) in instance.rows("SELECT DISTINCT pack FROM catalog_tensor")}
+    packs = {f"{pack}.safetensors" for (pack,) in instance.system.rows("SELECT DISTINCT pack FROM catalog_tensor")}
     assert below(instance.data / "tensors" / "packs") == packs
-    blobs = {sha for (sha,) in instance.rows("SELECT sha256 FROM catalog_versionfile")}
-    given = instance.rows("SELECT version_id FROM catalog_probeslice WHERE withdrawn IS NULL")
+    blobs = {sha for (sha,) in instance.system.rows("SELECT sha256 FROM catalog_versionfile")}
+    given = instance.system.rows("SELECT version_id FROM catalog_probeslice WHERE withdrawn IS NULL")
     blobs |= {f"references/{version}/probes.safetensors" for (version,) in given}
     assert below(instance.data / "blobs") == blobs, "neither incoming files nor reference rows are left"
 
@@ -64,11 +64,11 @@ def test_worker_killed_while_it_checks_a_sample_set(instance: Instance) -> None:
     instance.system.kill("worker-1")
     query = "SELECT state, n, n_problems, content_hash FROM search_sampleset WHERE id = %s"
     state, n, problems, digest = wait_until(
-        lambda: (row := instance.rows(query, made)[0])[0] != "checking" and row, 60, "the end of the check"
+        lambda: (row := instance.system.rows(query, made)[0])[0] != "checking" and row, 60, "the end of the check"
     )
     assert (state, n, problems) == ("ready", 20000, 0) and digest
     assert instance.job(made, "search.sampleset_check")[:2] == ("succeeded", 2)
-    stored = {name for (name,) in instance.rows("SELECT stored FROM search_samplefile WHERE sample_set_id = %s", made)}
+    stored = {name for (name,) in instance.system.rows("SELECT stored FROM search_samplefile WHERE sample_set_id = %s", made)}
     assert below(instance.data / "samples" / str(made)) == stored | {
         "batch.safetensors",
         "features.safetensors",

@@ -29,7 +29,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 def test_a_worker_is_killed_in_mid_search(team: Instance) -> None:
     """Stock Redis would hand the message on after an hour; the lease does it in seconds."""
-    team.settle()
+    team.system.settle()
     expected = team.search()
     assert team.ended(expected) == "finished"
     search = team.search()

@@ -125,12 +125,14 @@ def test_a_job_that_kills_its_worker_every_time_ends_visibly(instance: Instance)
         instance.system.kill("worker-1")
     assert instance.ended(search) == "failed"
     assert instance.job(search)[:2] == ("errored", 3)
-    title, fix = instance.rows("SELECT error_title, error_fix FROM search_search WHERE id = %s", search)[0]
+    title, fix = instance.system.rows("SELECT error_title, error_fix FROM search_search WHERE id = %s", search)[0]
     assert "worker died" in title and fix
-    assert {state for (state,) in instance.rows("SELECT state FROM search_candidate WHERE search_id = %s", search)} <= {
+    assert {state for (state,) in instance.system.rows("SELECT state FROM search_candidate WHERE search_id = %s", search)} <= {
         "stopped",
         "finished",
     }
-    assert instance.rows("SELECT kind FROM search_searchevent WHERE search_id = %s ORDER BY seq DESC LIMIT 1", search) == [("failed",)]
+    assert instance.system.rows("SELECT kind FROM search_searchevent WHERE search_id = %s ORDER BY seq DESC LIMIT 1", search) == [
+        ("failed",)
+    ]
     small = instance.search("small_set")
     assert instance.ended(small) == "finished", "the worker goes on with other work"

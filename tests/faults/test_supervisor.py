@@ -84,16 +84,16 @@ def test_a_worker_that_is_stopped_hands_its_job_to_another_at_once(pair: Instanc
     pid = int(holder.rsplit(":", 1)[1])
     assert state == "running" and pid in (pair.system.processes()["worker-1"], pair.system.processes()["worker-2"])
     query = "SELECT lease_until, started FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s"
-    lease_until, _ = pair.rows(query, search)[0]
+    lease_until, _ = pair.system.rows(query, search)[0]
     since = time.monotonic()
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: pair.job(search)[1] == 2 and pair.job(search)[0] != "queued", 60, "the second attempt")
     pair.figures["handed over"] = round(time.monotonic() - since, 1)
     assert pair.job(search)[2] != holder
-    assert pair.rows(query, search)[0][1] < lease_until, "nobody had to wait for the lease to end"
+    assert pair.system.rows(query, search)[0][1] < lease_until, "nobody had to wait for the lease to end"
     assert_nothing_lost(pair, search, undisturbed, screen)
     assert pair.job(search)[1] == 2, "no attempt was used up on the way"
-    assert pair.one("SELECT deaths FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s", search) == 0
+    assert pair.system.one("SELECT deaths FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s", search) == 0
 
 
 def test_a_draining_worker_leaves_its_messages_to_the_other_at_once(pair: Instance) -> None:
@@ -101,16 +101,16 @@ def test_a_draining_worker_leaves_its_messages_to_the_other_at_once(pair: Instan
     processes = pair.system.processes()
     draining, other = processes["worker-1"], processes["worker-2"]
     ready = "SELECT count(*) FROM jobs_worker WHERE pid IN (%s, %s)"
-    wait_until(lambda: pair.one(ready, draining, other) == 2, 60, "a worker that was started again just now")
+    wait_until(lambda: pair.system.one(ready, draining, other) == 2, 60, "a worker that was started again just now")
     shut = pair.system.log("worker-1").count(NO_MORE)
     drain(pair, draining, True)
     with held(other):
         search = pair.search("small_set")
         query = "SELECT lease_until, started, worker FROM jobs_job WHERE kind = 'search.run' AND subject_id = %s"
-        resent = pair.rows(query, search)[0][0]
+        resent = pair.system.rows(query, search)[0][0]
         wait_until(lambda: pair.system.log("worker-1").count(NO_MORE) > shut, 30, "the draining worker to shut its door")
     assert pair.ended(search) == "finished"
-    _, started, worker = pair.rows(query, search)[0]
+    _, started, worker = pair.system.rows(query, search)[0]
     assert worker.endswith(f":{other}") and started < resent, "the sweeper had to send it again"
 
     drain(pair, other, True)
