@@ -9,7 +9,7 @@ from gpuworker.core.engine.operators import BINARY, CONV, LINEAR, OPAQUE, POINTW
 from gpuworker.core.engine.prepare import AS_THEY_ARE
 from gpuworker.core.engine.probe import evaluate
 from gpuworker.core.engine.templates import ValueFacts
-from gpuworker.core.engine.work import AMOUNTS, TOUCHED
+from gpuworker.core.engine.work import AMOUNTS, TOUCHED, in_lanes
 
 _TEMPORARIES = frozenset(
     {"softplus", "mish", "where", "prelu", "resize", "lp_normalize", "tree_ensemble", "hard_sigmoid", "selu", "thresholded_relu"}
@@ -79,7 +79,9 @@ def _conv(trace: Trace, family: str, amounts: Amounts, width: int) -> tuple[str,
     if trace.lies[1] == "common":
         return family, _times(family, amounts, width, ("weights",))
     if trace.lies[0] == "same" and trace.step.kind.attributes["groups"] == 1:
-        return family, _times(family, amounts, width, ("read",))
+        made, given = trace.step.operands[1].shape(1, 1)[:2]
+        *most, _, after = _times(family, amounts, width, ("read",))
+        return family, (*most, in_lanes(most[0], width * made, given), after)
     return "grouped", (*_times(family, amounts, width), float(width))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -63,6 +64,9 @@ def kernel(step: TemplateStep, shapes: Sequence[Shape | None], target: Target) -
             return _packed_conv(step, shapes)
         if name in ("linear", LINEAR) and _is_weight(step, 1) and step.facts[0].dtype == "float32":
             return _turned_linear(step)
+        if name == "layer_norm" and all(arg is None for arg in step.args[1:]):
+            rank, eps = attributes["rank"], attributes["eps"]
+            return Kernel(lambda x: normalised(x, rank, eps), {})
     builder = _DIRECT.get(name)
     if builder is not None and len(step.args) == step.n_inputs:
         return Kernel(builder(attributes), {})
@@ -177,6 +181,19 @@ def _mean(a: Mapping[str, Any]) -> Function:
 def _layer_norm(a: Mapping[str, Any]) -> Function:
     rank, eps = a["rank"], a["eps"]
     return lambda x, weight=None, bias=None: F.layer_norm(x, x.shape[x.dim() - rank :], weight, bias, eps)
+
+
+def normalised(x: Tensor, rank: int, eps: float) -> Tensor:
+    """Layer normalisation without scale and shift. On a processor torch's kernel is twice as fast when it is given both."""
+    sizes = x.shape[x.dim() - rank :]
+    scale, shift = _nothing(sizes, x.dtype) if x.device.type == "cpu" else (None, None)
+    return F.layer_norm(x, sizes, scale, shift, eps)
+
+
+@lru_cache(maxsize=64)
+def _nothing(sizes: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A scale and a shift that change nothing."""
+    return torch.ones(sizes, dtype=dtype), torch.zeros(sizes, dtype=dtype)
 
 
 def _reshape(a: Mapping[str, Any]) -> Function:

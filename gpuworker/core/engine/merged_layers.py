@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from gpuworker.core.engine.kernels import Form, packed_call, packed_form
+from gpuworker.core.engine.kernels import Form, normalised, packed_call, packed_form
 from gpuworker.core.engine.layouts import split, to_rows, to_stack, to_wide
 from gpuworker.core.engine.merge_call import Call, MergedKernel
 from gpuworker.core.engine.merged_recurrent import recurrent
@@ -110,12 +110,10 @@ def layer_norm(call: Call) -> MergedKernel | None:
     assert lie is not None
     forms = {place: Form("lined_up", (call.rank(0),)) for place, item in ((1, scale), (2, shift)) if item == "own"}
     turn, eps = to_stack(lie, call.g), call.attributes["eps"]
-    norm = F.layer_norm if name == "layer_norm" else None
 
     def run(x: Tensor, w: Tensor | None = None, b: Tensor | None = None) -> Tensor:
         x = turn(x)
-        sizes = x.shape[x.dim() - rank :]
-        y = norm(x, sizes, None, None, eps) if norm is not None else F.rms_norm(x, sizes, None, eps)
+        y = normalised(x, rank, eps) if name == "layer_norm" else F.rms_norm(x, x.shape[x.dim() - rank :], None, eps)
         if w is not None and b is not None:
             return torch.addcmul(b, y, w)
         y = y if w is None else y * w

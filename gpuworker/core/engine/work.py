@@ -15,10 +15,10 @@ Shape = Sequence[int]
 AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "gemm": ("flops", "read", "written", "weights", "after"),
     "bmm": ("flops", "read", "written", "products", "after"),
-    "conv": ("flops", "read", "written", "weights", "taps", "after"),
+    "conv": ("flops", "read", "written", "weights", "taps", "lanes", "after"),
     "depthwise": ("flops", "read", "written", "after"),
     "attention": ("flops", "scores", "read", "written", "heads"),
-    "grouped": ("flops", "read", "written", "weights", "taps", "after", "groups"),
+    "grouped": ("flops", "read", "written", "weights", "taps", "lanes", "after", "groups"),
     "recurrent": ("flops", "written", "weights", "steps", "states"),
     "stepwise": ("flops", "written", "weights", "steps", "states"),
     "cells": ("flops", "written", "weights", "steps", "states"),
@@ -34,7 +34,7 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "free": (),
 }
 """Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window;
-after = elements that light operators fused to the layer go over.
+lanes = multiply-adds where channels are filled up to whole vectors; after = elements that light operators fused to the layer go over.
 
 recurrent: in one kernel; stepwise: step by step. grouped, cells: convolutions and recurrent layers of several models at once. piece:
 starting a compiled piece of work, and handing out the values it makes.
@@ -50,6 +50,7 @@ _POOLS = frozenset({"max_pool", "avg_pool", "adaptive_pool"})
 _COPIES = frozenset({"concat", "pad", "tile", "flip", "roll", "cast", "tril", "triu", "resize"})
 _GATHERS = frozenset({"embedding", "embedding_bag", "take", "gather", "gather_nd", "index", "scatter", "one_hot", "tree_ensemble"})
 _RECURRENT = {"lstm": 4, "gru": 3, "rnn": 1}
+_LANES = 16  # float32 in a vector of AVX-512
 
 
 def work_of(
@@ -66,7 +67,9 @@ def work_of(
         return _conv(attributes, shapes, written)
     if name == "conv_transpose":
         weight = shapes[1]
-        return [("conv", (math.prod(shapes[0]) * math.prod(weight[1:]), math.prod(shapes[0]), written, math.prod(weight), 0.0, 0.0))]
+        elements = float(math.prod(shapes[0]))
+        flops = elements * math.prod(weight[1:])
+        return [("conv", (flops, elements, written, math.prod(weight), 0.0, flops, 0.0))]
     if name in ("linear", LINEAR):
         flops = written * shapes[1][-1]
         after, heavy = _tail(attributes, len(shapes) >= 9, written)
@@ -101,7 +104,14 @@ def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float
     if weight[1] == 1 and attributes["groups"] > 1:
         return [("depthwise", (written * window, float(math.prod(x)), written, after)), *heavy]
     taps = written * math.prod(weight[2:])
-    return [("conv", (written * window, float(math.prod(x)), written, float(math.prod(weight)), taps, after)), *heavy]
+    flops = written * window
+    lanes = in_lanes(flops, weight[0] / attributes["groups"], weight[1])
+    return [("conv", (flops, float(math.prod(x)), written, float(math.prod(weight)), taps, lanes, after)), *heavy]
+
+
+def in_lanes(flops: float, made: float, given: float) -> float:
+    """Multiply-adds of a convolution whose channels (in a group) are filled up to whole vectors."""
+    return flops * math.prod(math.ceil(channels / _LANES) * _LANES / channels for channels in (made, given))
 
 
 def _tail(attributes: Mapping[str, Any], added: bool, written: float) -> tuple[float, list[tuple[str, tuple[float, ...]]]]:

@@ -7,10 +7,14 @@ import random
 
 import pytest
 
-from gpuworker.core.engine.calibrate import KINDS, siblings, timed
+from gpuworker.core.engine.calibrate import KINDS, Deck, siblings, timed
+from gpuworker.core.engine.code import Codes, Sizes
 from gpuworker.core.engine.cost import CostModel, Observation, fit
+from gpuworker.core.engine.estimate import work
+from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.operators import CONV, LINEAR
+from gpuworker.core.engine.stages import branches
 from gpuworker.core.engine.work import AMOUNTS, work_of
 from tests.core.engine.running import TEMPLATES
 
@@ -127,6 +131,51 @@ def test_light_operators_of_a_fused_layer_are_amounts_of_the_layer() -> None:
     fused = work_of(CONV, {"act": "relu", "groups": 1}, [image, kernel, (5,), (2, 5, 4, 4)], [(2, 5, 4, 4)], False)
     assert [name for name, _ in fused] == ["conv"]
     assert fused[0][1][-1] == 2 * 160.0, "the other value is added, and the result cut off at zero"
+
+
+def _lanes(graph: Graph, width: int) -> list[tuple[str, float, float]]:
+    """(class, multiply-adds, multiply-adds in whole vectors) of the convolutions of a group."""
+    group = branches(graph)
+    form, target, sizes = group[0].form, Target("cpu", "fast"), Sizes(2, 0)
+    span = form.span(0, form.stages)
+    code = Codes().single(span, target, sizes)
+    if width > 1:
+        code = Codes().group(span, target, sizes, width, ("same",), ("own",) * len(span.weights))
+    first = [entries[0] for entries in work(code, 2, 0) if entries and "lanes" in AMOUNTS[entries[0][0]]]
+    return [(family, *(amounts[AMOUNTS[family].index(name)] for name in ("flops", "lanes"))) for family, amounts, _ in first]
+
+
+def test_channels_that_fill_no_vector_are_counted_as_if_they_did() -> None:
+    source = random.Random(2)  # noqa: S311
+    source.choice = min  # type: ignore[method-assign,assignment]
+    model = TEMPLATES.model(KINDS["resnet"](source)[0], "folded")
+    alone = _lanes(siblings(model, 1), 1)
+    (first, flops, lanes), (second, flops_2, lanes_2), *_ = alone
+    assert (first, second) == ("conv", "conv")
+    assert lanes == pytest.approx(flops * 16 / 3 * 2), "3 channels to 8"
+    assert lanes_2 == pytest.approx(4 * flops_2), "8 channels to 8"
+    assert alone[-1][2] == pytest.approx(alone[-1][1]), "32 channels are whole vectors"
+    (joined, flops, lanes), (grouped, flops_2, lanes_2), *_ = _lanes(siblings(model, 2), 2)
+    assert (joined, grouped) == ("conv", "grouped")
+    assert lanes == pytest.approx(flops * 16 / 3), "side by side, two times 8 fill a vector"
+    assert lanes_2 == pytest.approx(4 * flops_2), "in groups they do not"
+
+
+def test_a_deck_deals_every_option_before_any_again() -> None:
+    deck = Deck(3)
+    dealt = [deck.choice((8, 16, 32, 48)) for _ in range(8)]
+    assert sorted(dealt[:4]) == sorted(dealt[4:]) == [8, 16, 32, 48]
+    assert len({tuple(Deck(seed).choice((1, 2, 3)) for _ in range(3)) for seed in range(9)}) > 1, "the order is drawn"
+
+
+def test_one_round_of_the_sweep_sees_every_class_of_the_costly_kinds() -> None:
+    deck, seen = Deck(7), set()
+    for make in KINDS.values():
+        model = TEMPLATES.model(make(deck)[0], "folded")
+        for width in (1, 2):
+            for row in timed(siblings(model, width), Target("cpu", "fast"), 1, width, 4):
+                seen.update(family for family, _, _ in row.entries)
+    assert seen >= set(AMOUNTS) - {"free", "other"}
 
 
 def test_it_survives_json_and_refuses_another_version() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from gpuworker.core.engine.kernels import Layout
+from gpuworker.core.engine.kernels import Layout, normalised
 from gpuworker.core.engine.templates import Rules
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
@@ -38,6 +39,14 @@ def test_merged_work_agrees(family: str, mode: tuple[Layout, Rules], width: int,
     assert_close(ran.outputs, expected)
     if mode == EXACT and width == 1:
         assert_equal(ran.outputs, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normalising_without_scale_and_shift_is_what_torch_does(dtype: torch.dtype) -> None:
+    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    for rank in (1, 2):
+        expected = torch.nn.functional.layer_norm(x, x.shape[3 - rank :], eps=1e-5)
+        torch.testing.assert_close(normalised(x, rank, 1e-5), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_models_equal_in_all_but_one_branch_run_their_trunk_once() -> None:
