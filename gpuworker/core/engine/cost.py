@@ -155,7 +155,7 @@ class CostModel:
         return cls(document["device"], curves, corrections, float(document["pace"]))
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """One observation of one class."""
 
     amounts: Sequence[float]
@@ -166,22 +166,22 @@ class Row(NamedTuple):
 def fit(device: str, observations: Sequence[Observation]) -> CostModel:
     """Curves from timed calls, at their median pace. A call of several entries counts for its first; what the others take is subtracted."""
     model = CostModel(device, pace=statistics.median([row.pace for row in observations] or [0.0]))
-    single: defaultdict[str, list[Row]] = defaultdict(list)
+    single: defaultdict[str, list[_Row]] = defaultdict(list)
     joint: list[Observation] = []
     for found in observations:
         row = found._replace(ms=found.ms * model.pace / found.pace)
         if len(row.entries) == 1:
             family, amounts, times = row.entries[0]
-            single[family].append(Row(amounts, row.around, row.ms / times))
+            single[family].append(_Row(amounts, row.around, row.ms / times))
         elif row.entries:
             joint.append(row)
     for family, rows in single.items():
         model.curves[family] = _curve(AMOUNTS[family], rows)
-    both: defaultdict[str, list[Row]] = defaultdict(list)
+    both: defaultdict[str, list[_Row]] = defaultdict(list)
     for entries, ms, _, around in joint:
         rest, _ = model.ms([entries[1:]], around)
         family, amounts, times = entries[0]
-        both[family].append(Row(amounts, around, max(ms - rest, 0.2 * ms) / times))
+        both[family].append(_Row(amounts, around, max(ms - rest, 0.2 * ms) / times))
     for family, rows in both.items():
         model.curves[family] = _curve(AMOUNTS[family], single[family] + rows)
     return model
@@ -194,7 +194,7 @@ def _candidates(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [("one",), *((name,) for name in names), *far, *roots]
 
 
-def _curve(names: Sequence[str], rows: Sequence[Row]) -> Curve:
+def _curve(names: Sequence[str], rows: Sequence[_Row]) -> Curve:
     """Terms that explain most rows well: those that a first curve is far off count for less in the next (Huber's weights)."""
     target = np.array([row.ms for row in rows])
     values = [_named(names, row.amounts, row.around) for row in rows]
