@@ -141,9 +141,8 @@ class Instance:
         """The final board without what may differ between two runs: times, and which rungs the estimate's history shows."""
         rows = self.system.rows(f"SELECT {CANDIDATE}, history, id FROM search_candidate WHERE search_id = %s ORDER BY version_id", search)
         versions = {row[-1]: row[0] for row in rows}
-        verdict, state, done, n = self.system.rows(
-            "SELECT verdict, state, samples_done, n_samples FROM search_search WHERE id = %s", search
-        )[0]
+        query = "SELECT verdict, state, samples_done, n_samples FROM search_search WHERE id = %s"
+        verdict, state, done, n = self.system.rows(query, search)[0]
         verdict = dict(verdict) | {"leaders": [versions[pk] for pk in verdict["leaders"]]}
         names = [name.strip() for name in CANDIDATE.split(",")]
         table = [dict(zip(names, row, strict=False)) | {"last_estimate": row[-2][-1] if row[-2] else None} for row in rows]

@@ -105,13 +105,13 @@ def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float
         return [("depthwise", (written * window, float(math.prod(x)), written, after)), *heavy]
     taps = written * math.prod(weight[2:])
     flops = written * window
-    lanes = in_lanes(flops, weight[0] / attributes["groups"], weight[1])
+    lanes = in_lanes(flops, weight[0] / max(1, attributes["groups"]), weight[1])
     return [("conv", (flops, float(math.prod(x)), written, float(math.prod(weight)), taps, lanes, after)), *heavy]
 
 
 def in_lanes(flops: float, made: float, given: float) -> float:
     """Multiply-adds of a convolution whose channels (in a group) are filled up to whole vectors."""
-    return flops * math.prod(math.ceil(channels / _LANES) * _LANES / channels for channels in (made, given))
+    return flops * math.prod(math.ceil(channels / _LANES) * _LANES / max(1, channels) for channels in (made, given))
 
 
 def _tail(attributes: Mapping[str, Any], added: bool, written: float) -> tuple[float, list[tuple[str, tuple[float, ...]]]]:

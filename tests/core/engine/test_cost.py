@@ -15,7 +15,7 @@ from gpuworker.core.engine.graph import Graph
 from gpuworker.core.engine.kernels import Target
 from gpuworker.core.engine.operators import CONV, LINEAR
 from gpuworker.core.engine.stages import branches
-from gpuworker.core.engine.work import AMOUNTS, work_of
+from gpuworker.core.engine.work import AMOUNTS, in_lanes, work_of
 from tests.core.engine.running import TEMPLATES
 
 
@@ -159,6 +159,7 @@ def test_channels_that_fill_no_vector_are_counted_as_if_they_did() -> None:
     assert (joined, grouped) == ("conv", "grouped")
     assert lanes == pytest.approx(flops * 16 / 3), "side by side, two times 8 fill a vector"
     assert lanes_2 == pytest.approx(4 * flops_2), "in groups they do not"
+    assert in_lanes(0.0, 0, 3) == 0, "a layer without channels"
 
 
 def test_a_deck_deals_every_option_before_any_again() -> None:
