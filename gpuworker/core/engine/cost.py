@@ -24,7 +24,7 @@ from gpuworker.core.engine.estimate import Entry
 from gpuworker.core.engine.work import AMOUNTS
 
 Floats = NDArray[np.float64]
-VERSION = 4
+VERSION = 5
 Z90 = 1.6449
 """Half the width of a 90 % interval, in standard deviations."""
 _CACHE = float(1 << 18)  # elements of float32 in 1 MiB: about what one core holds close

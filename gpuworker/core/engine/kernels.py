@@ -6,6 +6,7 @@ out anew (packed convolutions, turned matrices) and agrees within rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,9 @@ Tensor = torch.Tensor
 Layout = Literal["plain", "fast"]
 Shape = tuple[int, ...]
 Function = Callable[..., Any]
-_PACKED = torch.ops.mkldnn._convolution_pointwise
+_PACKED, _LINEAR = torch.ops.mkldnn._convolution_pointwise, torch.ops.mkldnn._linear_pointwise
+LARGE = 1 << 19
+"""Elements of a result, 2 MiB of float32, that no core holds close: each time something goes over it, it comes from afar."""
 _MKLDNN_ACTS = {"": "none", "relu": "relu", "gelu": "gelu", "sigmoid": "sigmoid", "tanh": "tanh", "hardswish": "hardswish"}
 
 
@@ -63,7 +66,8 @@ def kernel(step: TemplateStep, shapes: Sequence[Shape | None], target: Target) -
         if name in ("conv", CONV) and target.packs and _can_pack(step, shapes):
             return _packed_conv(step, shapes)
         if name in ("linear", LINEAR) and _is_weight(step, 1) and step.facts[0].dtype == "float32":
-            return _turned_linear(step)
+            rows = _many_rows(step, shapes) if target.packs else 0
+            return Kernel(packed_linear(attributes.get("act", "")), {1: Form("packed_rows", (rows,))}) if rows else _turned_linear(step)
         if name == "layer_norm" and all(arg is None for arg in step.args[1:]):
             rank, eps = attributes["rank"], attributes["eps"]
             return Kernel(lambda x: normalised(x, rank, eps), {})
@@ -104,6 +108,21 @@ def _turned_linear(step: TemplateStep) -> Kernel:
         return y.view(*x.shape[:-1], y.shape[-1])
 
     return Kernel(run, {1: Form("turned")})
+
+
+def _many_rows(step: TemplateStep, shapes: Sequence[Shape | None]) -> int:
+    """Rows of a product whose result is so large that bias, product and activation had better go over it together; 0 if it is not."""
+    x, weight = shapes[:2]
+    if x is None or weight is None or step.kind.attributes.get("act", "") not in _MKLDNN_ACTS:
+        return 0
+    rows = math.prod(x[:-1])
+    return rows if rows * weight[0] >= LARGE else 0
+
+
+def packed_linear(act: str) -> Function:
+    """(x, packed weight, bias) > result."""
+    name, algorithm = _MKLDNN_ACTS[act], "none" if act == "gelu" else ""
+    return lambda x, weight, bias=None: _LINEAR(x, weight, bias, name, [], algorithm)
 
 
 def conv_pads(attributes: Mapping[str, Any], rank: int) -> tuple[list[int], list[int] | None]:

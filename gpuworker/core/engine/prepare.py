@@ -37,6 +37,7 @@ FORMS: Mapping[str, Callable[[Sequence[Tensor], Sequence[Any]], Tensor]] = {
     "plain": lambda parts, options: parts[0],
     "turned": lambda parts, options: parts[0].t().contiguous(),
     "packed": lambda parts, options: _packed(parts[0] if len(parts) == 1 else torch.cat(list(parts)), options),
+    "packed_rows": lambda parts, options: torch.ops.mkldnn._reorder_linear_weight(parts[0].contiguous(), options[0]),
     "stacked": lambda parts, options: torch.stack(list(parts)),
     "lined_up": lambda parts, options: _lined_up(parts, options[0]),
     "turned_stack": lambda parts, options: torch.stack([part.t() for part in parts]),

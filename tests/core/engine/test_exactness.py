@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from gpuworker.core.engine.kernels import Layout, normalised
+from gpuworker.core.engine.code import Codes, Sizes
+from gpuworker.core.engine.kernels import LARGE, Layout, Target, normalised, packed_linear
+from gpuworker.core.engine.prepare import FORMS
+from gpuworker.core.engine.stages import branches
 from gpuworker.core.engine.templates import Rules
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
+from gpuworker.core.program.values import Value
 from tests.core.engine import nets
-from tests.core.engine.running import EXACT, FAST, assert_close, assert_equal, run_all
+from tests.core.engine.running import EXACT, FAST, assert_close, assert_equal, graph_of, run_all
 
 HEADS = {"resnet": ("linear",), "transformer": ("head",), "mlp": ("layers.2",), "cnn1d": ("head",), "text": ("layers",)}
 
@@ -47,6 +54,34 @@ def test_normalising_without_scale_and_shift_is_what_torch_does(dtype: torch.dty
     for rank in (1, 2):
         expected = torch.nn.functional.layer_norm(x, x.shape[3 - rank :], eps=1e-5)
         torch.testing.assert_close(normalised(x, rank, 1e-5), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("act", ["", "relu", "gelu", "tanh", "silu"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("steps", [(), (16,)])
+def test_large_products_with_weights_packed_for_their_rows_agree(act: str, bias: bool, steps: tuple[int, ...]) -> None:
+    inner, outer = 48, 64
+    enough = LARGE // outer // math.prod(steps)
+
+    def layer(b: Builder, x: Value, w: Callable[..., Value]) -> Value:
+        y = b.emit("linear", [x, w("a.weight", outer, inner), *([w("a.bias", outer)] if bias else [])])
+        return b.emit(act, [y]) if act else y
+
+    model = nets.one(layer, Input("x", "float32", (None, *steps, inner)), 0)
+    target = Target("cpu", "fast")
+    branch = branches(graph_of([model], "folded")[0])[0]
+    for count in (enough - 1, enough):
+        forms = {need.form.name for need in Codes().single(branch.form.span(0, 1), target, Sizes(count, 0)).needs}
+        assert ("packed_rows" in forms) == (target.packs and count == enough and act != "silu")
+        inputs = nets.samples(model[0], count)
+        assert_close(run_all([model], inputs).outputs, nets.loop([model], inputs, count))
+
+
+@pytest.mark.skipif(not Target("cpu", "fast").packs, reason="this build of torch packs no weights")
+def test_a_weight_packed_for_many_rows_serves_a_last_chunk_of_few() -> None:
+    x, weight, bias = torch.randn(3, 48), torch.randn(64, 48), torch.randn(64)
+    packed = FORMS["packed_rows"]([weight], (LARGE,))
+    torch.testing.assert_close(packed_linear("")(x, packed, bias), torch.nn.functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 
 
 def test_models_equal_in_all_but_one_branch_run_their_trunk_once() -> None:
