@@ -80,8 +80,8 @@ def _conv(trace: Trace, family: str, amounts: Amounts, width: int) -> tuple[str,
         return family, _times(family, amounts, width, ("weights",))
     if trace.lies[0] == "same" and trace.step.kind.attributes["groups"] == 1:
         made, given = trace.step.operands[1].shape(1, 1)[:2]
-        *most, _, after = _times(family, amounts, width, ("read",))
-        return family, (*most, in_lanes(most[0], width * made, given), after)
+        *most, _, lines, after = _times(family, amounts, width, ("read", "lines"))
+        return family, (*most, in_lanes(most[0], width * made, given), lines, after)
     return "grouped", (*_times(family, amounts, width), float(width))
 
 

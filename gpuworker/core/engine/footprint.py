@@ -28,7 +28,7 @@ from gpuworker.core.program.model import Program
 from gpuworker.core.program.ops.kind import DTYPES
 from gpuworker.core.specs import FORECAST_BATCH
 
-VERSION = 3
+VERSION = 4
 """Of the document and of how it is worked out: another one means that models are analysed again."""
 BATCHES = (1, FORECAST_BATCH)
 _ROOM = 1 << 50  # bytes: memory is to be told, not to be kept to

@@ -20,6 +20,8 @@ from gpuworker.core.errors import LimitExceeded
 
 _MANY = 2_000
 """Branches beyond which only the largest chunk that fits is looked at."""
+_CHUNKS = 3
+"""Beyond so many, two siblings may be tried as one: the first run of a piece is no measure, and one more is too little."""
 _BIAS = 0.08
 """What curves miss of all pieces alike, as a share."""
 
@@ -106,8 +108,12 @@ def _at(
     """The plan for one chunk size."""
     tasks: list[tuple[Task, Choice, float]] = []
     for group in groups:
-        choice = widths.choice(group, chunk)
-        for first in range(0, len(group), choice.size):
+        choice, begin = widths.choice(group, chunk), 0
+        tried = widths.pair(group, chunk) if samples > _CHUNKS * chunk else None
+        if tried is not None:
+            tasks.append((task(group[:2], tried.peak), tried, tried.ms))
+            begin = 2
+        for first in range(begin, len(group), choice.size):
             own = group[first : first + choice.size]
             whole = choice if len(own) == choice.size else widths.choice(own, chunk)
             size = max(1, whole.size)

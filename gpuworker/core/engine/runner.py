@@ -61,7 +61,8 @@ class PlanRunner:
         self._prepared = Prepared(graph, read, plan.device, plan.keep)
         self._sizes = Sizes(plan.chunk, plan.length)
         self._groups: dict[tuple[int, ...], Group] = {}
-        self._warm: dict[int, float] = {}
+        self._warm: set[int] = set()
+        self._curves: dict[tuple[int, int], float] = {}
         self._clock, self._pace = clock_of(plan.device), Pace(plan.device)
         self._trees = trees(plan.parts, branches)
         planned = {model for tree in self._trees for model in tree.models}
@@ -73,6 +74,7 @@ class PlanRunner:
         self._gone = 0
         self._spent = [0.0] * len(graph.models)
         self._values: Values = {}
+        self._count = 0  # samples of the chunk under way
         self._took = 0.0  # by the part under way; its caller's pauses between two pieces do not count
 
     def drop(self, models: Collection[int]) -> None:
@@ -96,6 +98,7 @@ class PlanRunner:
                     yield Checkpoint(done, high)
 
     def _chunk(self, parts: Sequence[Part], feed: Feed, start: int, stop: int, wanted: int) -> Iterator[Event]:
+        self._count = stop - start
         found = self._cached(wanted, start, stop)
         needed = self._needed(parts, wanted & ~self._by_itself, found)
         readers = Counter(value for number in needed for value in set(self._branches[number].inputs))
@@ -176,12 +179,20 @@ class PlanRunner:
         for branch in group.branches[bound.first : bound.first + bound.count]:
             for member in branch.members:
                 self._spent[member] += ms / bound.count / len(branch.members)
-        place = id(bound)
-        if place not in self._warm:
-            calls = work(bound.code, self._plan.chunk, self._plan.length) if self._cost is not None and not group.opaque else []
-            self._warm[place] = self._cost.ms(calls, max(self._around, touched(calls)))[0] if self._cost is not None else 0.0
-        elif self._cost is not None and self._warm[place] > 0:
-            self._cost.observe(piece_key(bound.stage.code_key, bound.count, self._plan.chunk), self._warm[place], ms, pace)
+        if self._cost is None or group.opaque:
+            return
+        if id(bound) in self._warm:
+            self._cost.observe(piece_key(bound.stage.code_key, bound.count, self._count), self._expected(bound), ms, pace)
+        self._warm.add(id(bound))
+
+    def _expected(self, bound: Bound) -> float:
+        """Milliseconds of a piece for the samples of this chunk, as curves alone have it."""
+        assert self._cost is not None
+        key = id(bound), self._count
+        if key not in self._curves:
+            calls = work(bound.code, self._count, self._plan.length)
+            self._curves[key] = self._cost.ms(calls, max(self._around, touched(calls)))[0]
+        return self._curves[key]
 
     def _given(self, wanted: int, readers: Counter[int], start: int, stop: int, made: set[int]) -> Iterator[Event]:
         """Rows of the models whose outputs are all there, now that `made` are (none made: those the cache or the feeds gave)."""

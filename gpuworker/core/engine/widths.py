@@ -19,6 +19,7 @@ from gpuworker.core.engine.plan import WIDTHS, Options
 from gpuworker.core.engine.stages import Branch, Form, StageForm
 
 _MOST_POWER = 17  # chunks have at most 65,536 samples
+_ENOUGH = 6  # siblings of which two may run in a way that is a guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,19 @@ class Widths:
         if key not in self._choices:
             self._choices[key] = self._choose(form, count, samples, own)
         return self._choices[key]
+
+    def pair(self, siblings: Sequence[Branch], samples: int) -> Choice | None:
+        """Two of them as one, where all would run one by one, no run has shown yet whether that is right, and curves do not say that it
+        loses by more than they are off. None otherwise."""
+        form, alone = siblings[0].form, self.choice(siblings, samples)
+        whole = form.span(0, form.stages)
+        if alone.size > 1 or len(siblings) < _ENOUGH or 2 not in self._options.widths:
+            return None
+        seen = self._cost.correction(piece_key(whole.code_key, 2, samples))[1]
+        if seen or is_opaque(self._codes.single(whole, self._options.target, Sizes(samples, self._length))):
+            return None
+        found = self._segments(form, 2, samples, self._own(siblings), (Segment(0, form.stages, 2),))
+        return found if found.peak <= self._room and found.ms < 2 * alone.ms * (1 + self._options.gain) else None
 
     def single_ms(self, form: Form, samples: int) -> float:
         """One branch by itself."""

@@ -15,10 +15,10 @@ Shape = Sequence[int]
 AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "gemm": ("flops", "read", "written", "weights", "after"),
     "bmm": ("flops", "read", "written", "products", "after"),
-    "conv": ("flops", "read", "written", "weights", "taps", "lanes", "after"),
+    "conv": ("flops", "read", "written", "weights", "taps", "lanes", "lines", "after"),
     "depthwise": ("flops", "read", "written", "after"),
     "attention": ("flops", "scores", "read", "written", "heads"),
-    "grouped": ("flops", "read", "written", "weights", "taps", "lanes", "after", "groups"),
+    "grouped": ("flops", "read", "written", "weights", "taps", "lanes", "lines", "after", "groups"),
     "recurrent": ("flops", "written", "weights", "steps", "states"),
     "stepwise": ("flops", "written", "weights", "steps", "states"),
     "cells": ("flops", "written", "weights", "steps", "states"),
@@ -34,7 +34,8 @@ AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "free": (),
 }
 """Amounts of each class: flops = multiply-adds; read, written, weights, scores = elements; taps = elements times window;
-lanes = multiply-adds where channels are filled up to whole vectors; after = elements that light operators fused to the layer go over.
+lanes = multiply-adds where channels are filled up to whole vectors; lines = rows of images, of which kernels do one at a time;
+after = elements that light operators fused to the layer go over.
 
 recurrent: in one kernel; stepwise: step by step. grouped, cells: convolutions and recurrent layers of several models at once. piece:
 starting a compiled piece of work, and handing out the values it makes.
@@ -64,12 +65,12 @@ def work_of(
     if viewed or name in ("size", "numel", "int_math", "item"):
         return [("free", ())]
     if name in ("conv", CONV):
-        return _conv(attributes, shapes, written)
+        return _conv(attributes, shapes, out)
     if name == "conv_transpose":
         weight = shapes[1]
         elements = float(math.prod(shapes[0]))
         flops = elements * math.prod(weight[1:])
-        return [("conv", (flops, elements, written, math.prod(weight), 0.0, flops, 0.0))]
+        return [("conv", (flops, elements, written, math.prod(weight), 0.0, flops, _lines(out), 0.0))]
     if name in ("linear", LINEAR):
         flops = written * shapes[1][-1]
         after, heavy = _tail(attributes, len(shapes) >= 9, written)
@@ -97,8 +98,9 @@ def work_of(
     return [("light", (read, written))]
 
 
-def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float) -> list[tuple[str, tuple[float, ...]]]:
+def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], out: Shape) -> list[tuple[str, tuple[float, ...]]]:
     x, weight = shapes[:2]
+    written = float(math.prod(out))
     window = math.prod(weight[1:])
     after, heavy = _tail(attributes, len(shapes) >= 4, written)
     if weight[1] == 1 and attributes["groups"] > 1:
@@ -106,7 +108,12 @@ def _conv(attributes: Mapping[str, Any], shapes: Sequence[Shape], written: float
     taps = written * math.prod(weight[2:])
     flops = written * window
     lanes = in_lanes(flops, weight[0] / max(1, attributes["groups"]), weight[1])
-    return [("conv", (flops, float(math.prod(x)), written, float(math.prod(weight)), taps, lanes, after)), *heavy]
+    return [("conv", (flops, float(math.prod(x)), written, float(math.prod(weight)), taps, lanes, _lines(out), after)), *heavy]
+
+
+def _lines(out: Shape) -> float:
+    """Rows of the images that a convolution makes, each for all channels at once; a series is an image of one row."""
+    return float(math.prod(out[:1]) * math.prod(out[2:-1]))
 
 
 def in_lanes(flops: float, made: float, given: float) -> float:

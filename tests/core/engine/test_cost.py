@@ -133,8 +133,8 @@ def test_light_operators_of_a_fused_layer_are_amounts_of_the_layer() -> None:
     assert fused[0][1][-1] == 2 * 160.0, "the other value is added, and the result cut off at zero"
 
 
-def _lanes(graph: Graph, width: int) -> list[tuple[str, float, float]]:
-    """(class, multiply-adds, multiply-adds in whole vectors) of the convolutions of a group."""
+def _lanes(graph: Graph, width: int) -> list[tuple[str, float, float, float]]:
+    """(class, multiply-adds, multiply-adds in whole vectors, rows of images) of the convolutions of a group."""
     group = branches(graph)
     form, target, sizes = group[0].form, Target("cpu", "fast"), Sizes(2, 0)
     span = form.span(0, form.stages)
@@ -142,7 +142,7 @@ def _lanes(graph: Graph, width: int) -> list[tuple[str, float, float]]:
     if width > 1:
         code = Codes().group(span, target, sizes, width, ("same",), ("own",) * len(span.weights))
     first = [entries[0] for entries in work(code, 2, 0) if entries and "lanes" in AMOUNTS[entries[0][0]]]
-    return [(family, *(amounts[AMOUNTS[family].index(name)] for name in ("flops", "lanes"))) for family, amounts, _ in first]
+    return [(family, *(amounts[AMOUNTS[family].index(name)] for name in ("flops", "lanes", "lines"))) for family, amounts, _ in first]
 
 
 def test_channels_that_fill_no_vector_are_counted_as_if_they_did() -> None:
@@ -150,15 +150,17 @@ def test_channels_that_fill_no_vector_are_counted_as_if_they_did() -> None:
     source.choice = min  # type: ignore[method-assign,assignment]
     model = TEMPLATES.model(KINDS["resnet"](source)[0], "folded")
     alone = _lanes(siblings(model, 1), 1)
-    (first, flops, lanes), (second, flops_2, lanes_2), *_ = alone
+    (first, flops, lanes, lines), (second, flops_2, lanes_2, lines_2), *_ = alone
     assert (first, second) == ("conv", "conv")
     assert lanes == pytest.approx(flops * 16 / 3 * 2), "3 channels to 8"
     assert lanes_2 == pytest.approx(4 * flops_2), "8 channels to 8"
     assert alone[-1][2] == pytest.approx(alone[-1][1]), "32 channels are whole vectors"
-    (joined, flops, lanes), (grouped, flops_2, lanes_2), *_ = _lanes(siblings(model, 2), 2)
+    assert (lines, lines_2, alone[-1][3]) == (2 * 16, 2 * 16, 2 * 4), "of two images, which become smaller"
+    (joined, flops, lanes, lines), (grouped, flops_2, lanes_2, lines_2), *_ = _lanes(siblings(model, 2), 2)
     assert (joined, grouped) == ("conv", "grouped")
     assert lanes == pytest.approx(flops * 16 / 3), "side by side, two times 8 fill a vector"
     assert lanes_2 == pytest.approx(4 * flops_2), "in groups they do not"
+    assert (lines, lines_2) == (2 * 16, 2 * 2 * 16), "side by side a row is made for both, in groups for each"
     assert in_lanes(0.0, 0, 3) == 0, "a layer without channels"
 
 

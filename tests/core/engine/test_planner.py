@@ -27,6 +27,8 @@ from gpuworker.core.engine.planner import plan, uncollected
 from gpuworker.core.engine.stages import branches
 from gpuworker.core.engine.widths import correction_of
 from gpuworker.core.errors import LimitExceeded
+from gpuworker.core.program.build import Builder
+from gpuworker.core.program.model import Input
 from tests.core.engine import nets
 from tests.core.engine.planned import Bench
 from tests.core.engine.running import TEMPLATES, assert_close
@@ -77,6 +79,47 @@ def test_what_was_measured_corrects_the_choice() -> None:
         bench.cost.observe(f"{whole.code_key}:8:2", 3.0, 300.0)
         bench.cost.observe(f"{whole.code_key}:1:2", 3.0, 3.0)
     assert all(segment.stop - segment.first < 3 or segment.width == 1 for part in bench.planned().parts for segment in part.segments)
+
+
+def test_a_long_run_tries_a_pair_where_a_merge_may_pay_and_the_next_plan_knows() -> None:
+    """A pair is predicted to take 1 + 1 + 2 x 3.3 against 2 x (1 + 3), and takes a third of it."""
+    models = [nets.net(nets.MLP, seed) for seed in range(6)]
+    inputs = nets.samples(models[0][0], 16)
+    options = Options(layout="plain", chunk=4, widths=(1, 2))
+
+    def widths(bench: Bench) -> list[int]:
+        return sorted(part.width for part in bench.planned().parts)
+
+    bench = Bench(models, inputs, options, cost=_cost(gemm=1.0, bmm=3.3, piece=1.0))
+    assert widths(bench) == [1, 1, 1, 1, 2]
+    assert_close(bench.all_rows(), nets.loop(models, inputs, 4))
+    assert widths(Bench(models[:5], inputs, options, cost=bench.cost)) == [1] * 5, "too few to try with"
+    short = {name: x[:12] for name, x in inputs.items()}
+    assert widths(Bench(models, short, options, cost=bench.cost)) == [1] * 6, "too short to learn from"
+    assert widths(Bench(models, inputs, replace(options, widths=(1,)), cost=bench.cost)) == [1] * 6, "not allowed"
+    assert widths(Bench(models, inputs, options, cost=_cost(gemm=1.0, bmm=4.0, piece=1.0))) == [1] * 6, "far too slow"
+
+    whole = bench.branches[0].form.span(0, 3).code_key
+    bench.cost.observe(f"{whole}:1:2", 4.0, 4.0)
+    bench.cost.observe(f"{whole}:2:2", 8.6, 2.9)
+    assert widths(bench) == [2, 2, 2]
+    for _ in range(6):
+        bench.cost.observe(f"{whole}:2:2", 8.6, 8.6)
+    assert widths(bench) == [1] * 6, "tried, and found wanting"
+
+
+def test_programs_that_run_as_a_whole_are_not_tried_in_pairs() -> None:
+    def made(seed: int) -> nets.Made:
+        builder = Builder((Input("x", "float32", (2, 6)),))
+        return builder.finish(
+            [("y", builder.emit("linear", [builder.inputs[0], builder.weight(nets.weight("w", (3, 6), seed))]))], fixed_batch=2
+        )
+
+    models = [made(seed) for seed in range(6)]
+    inputs = {"x": torch.randn(16, 6, generator=torch.Generator().manual_seed(0))}
+    bench = Bench(models, inputs, Options(layout="plain", chunk=4, widths=(1, 2)))
+    assert [part.width for part in bench.plan.parts] == [1] * 6
+    assert_close(bench.all_rows(), [{"y": inputs["x"] @ nets.weight("w", (3, 6), seed).T} for seed in range(6)])
 
 
 def _peak(run: Callable[[], object]) -> int:

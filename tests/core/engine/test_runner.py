@@ -11,7 +11,7 @@ import torch
 
 from gpuworker.core.engine.cache import ResultCache
 from gpuworker.core.engine.code import Code, Codes
-from gpuworker.core.engine.cost import CostModel
+from gpuworker.core.engine.cost import CostModel, Curve
 from gpuworker.core.engine.events import Checkpoint, Event, Rows, Worked
 from gpuworker.core.engine.execute import Segment
 from gpuworker.core.engine.graph import Graph
@@ -19,6 +19,7 @@ from gpuworker.core.engine.plan import Options, Part, Plan
 from gpuworker.core.engine.planner import plan
 from gpuworker.core.engine.runner import PlanRunner
 from gpuworker.core.engine.stages import branches
+from gpuworker.core.engine.work import AMOUNTS
 from gpuworker.core.errors import ExecutionFailed
 from gpuworker.core.program.build import Builder
 from gpuworker.core.program.model import Input
@@ -136,6 +137,19 @@ def test_the_caller_hears_of_every_piece_and_can_stop_there(monkeypatch: pytest.
     worked = list(islice((event for event in run if isinstance(event, Worked)), 3))
     run.close()  # type: ignore[attr-defined]
     assert len(calls) == 3 and all(event.ms > 0 and 0 <= event.part < len(bench.plan.parts) for event in worked)
+
+
+def test_the_start_of_a_chunk_is_compared_with_what_the_start_should_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[float]] = {}
+    monkeypatch.setattr(CostModel, "observe", lambda self, key, predicted, *_: seen.setdefault(key, set()).add(round(predicted, 6)))
+    by_elements = {name: Curve(0.0, ((("written",), 1.0),) if "written" in AMOUNTS[name] else (), 0.0, 0.1) for name in AMOUNTS}
+    models = [nets.net(nets.MLP)]
+    bench = Bench(models, nets.samples(models[0][0], 8), Options(layout="plain", chunk=8), cost=CostModel("cpu", by_elements))
+    runner = bench.runner(cost=bench.cost)
+    for stop in (2, 2, 8):
+        list(runner.run(bench.feed, 0, stop))
+    (two, (few,)), (eight, (many,)) = sorted(seen.items())
+    assert (two[-4:], eight[-4:]) == (":1:1", ":1:3") and many == pytest.approx(4 * few)
 
 
 def test_inputs_that_cannot_be_made_fail_only_those_that_want_them() -> None:
