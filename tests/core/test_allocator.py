@@ -15,9 +15,9 @@ from gpuworker.core.allocator import keep_pages
 if sys.argv[1] == "keep":
     assert keep_pages()
 torch.set_num_threads(1)
-x = torch.ones(1 << 24)
+x = torch.ones(10 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
+for _ in range(100):
     y = x + 1
     del y
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -32,4 +32,4 @@ def _faults(how: str) -> int:
 def test_a_large_result_made_again_costs_few_pages() -> None:
     left = _faults("leave")
     assert left > 1000, "else there is nothing to be set"
-    assert _faults("keep") < left / 3, "a few times it finds another place"
+    assert _faults("keep") < left / 3, "up to a dozen times, by where the heap begins, it finds another place before it keeps to one"
